@@ -1,0 +1,45 @@
+# Everything happens in .venv, made here on the first run. Choose another Python with PYTHON=, another folder with VENV=.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+README ?= README.md
+
+.PHONY: help install demo test lab readme export clean-notebooks
+help:
+	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
+	@echo "make test    run every notebook and every test"
+	@echo "make lab     open the notebooks in JupyterLab"
+	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
+	@echo "make readme  write README.md from nbs/index.ipynb"
+
+install: $(STAMP)
+
+# A second run does not reinstall: the stamp is older than what it was made from only after those change.
+$(STAMP): settings.ini setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else "Python %d.%d is too old: dems_nb needs 3.10 or newer; name one with make PYTHON=python3.11" % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/dems_demo $(DEMO)
+
+# Notebooks two at a time, each on one thread; then pytest, whose line closes the run.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
+	$(BIN)/python -m pytest -q $(PYTEST)
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab nbs/index.ipynb
+
+export: $(STAMP)
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+# index.ipynb lives in nbs/ and README.md beside it, one folder up: links to notebooks and pictures get the folder's name.
+readme: $(STAMP)
+	@$(BIN)/jupyter nbconvert --to markdown --stdout --log-level ERROR --TagRemovePreprocessor.enabled=False \
+	  --RegexRemovePreprocessor.patterns='^#\| hide' nbs/index.ipynb \
+	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g' > $(README).new
+	@mv $(README).new $(README)
