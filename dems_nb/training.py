@@ -6,11 +6,12 @@
 __all__ = ['Recipe', 'lr_schedule', 'EpochLR', 'has_bf16', 'Autocast', 'PlainAttentionOnCPU', 'TidyLearner', 'make_learner',
            'recipe_dls', 'Evaluation', 'evaluate', 'train']
 
-# %% ../nbs/07_training.ipynb #8131d8c0
-import json, math, numpy as np, platform, time, torch
+# %% ../nbs/07_training.ipynb #edfc1230
+import json, math, numpy as np, platform, subprocess, time, torch
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from fastai.callback.core import Callback
 from fastai.callback.progress import CSVLogger
@@ -23,6 +24,7 @@ from fastai.torch_core import set_seed
 from fastcore.basics import noop, patch
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
+from . import __version__
 from .model import ViT, create_model
 from .weights import save_model, write_atomic
 from .data import get_dls, random_flip, random_shift
@@ -209,7 +211,7 @@ def evaluate(
     logits, y = (torch.cat(t).cpu() for t in zip(*out))
     return Evaluation(logits.argmax(1), y, nn.functional.cross_entropy(logits.float(), y).item())
 
-# %% ../nbs/07_training.ipynb #f1e9c4c0
+# %% ../nbs/07_training.ipynb #4d0c9bd1
 def train(
     recipe:Recipe, # all hyperparameters
     out=None, # folder for recipe, history, model and result; by default nothing is written
@@ -234,9 +236,15 @@ def train(
         write_atomic(out/'result.json', json.dumps(_result(recipe, learn), indent=1).encode())
     return learn
 
+def _commit():
+    "The commit of the checkout this package lies in, '+' after it if files were changed since; None outside a checkout."
+    def git(*args): return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True, check=True).stdout.strip()
+    try: return git('rev-parse', '--short=12', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+    except (OSError, subprocess.CalledProcessError): return None
+
 def _result(recipe, learn):
     "What a run came to, as plain JSON."
     e = learn.evaluation
     return dict(recipe=asdict(recipe), accuracy=e.accuracy, interval=e.interval, loss=e.loss, n_scored=e.n, scored_on='holdout' if recipe.holdout else 'test',
                 images_seen=recipe.epochs*len(learn.dls.train)*recipe.bs, seconds=round(learn.seconds, 1), device=str(learn.dls.device), threads=torch.get_num_threads(),
-                precision='bf16' if any(isinstance(cb, Autocast) for cb in learn.cbs) else 'fp32', torch=torch.__version__, python=platform.python_version())
+                precision='bf16' if any(isinstance(cb, Autocast) for cb in learn.cbs) else 'fp32', torch=torch.__version__, python=platform.python_version(), dems_nb=__version__, commit=_commit())
