@@ -5,12 +5,17 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 README ?= README.md
 
-.PHONY: help install demo test lab readme export clean-notebooks
+# Tools that like to write to the home folder write into the environment instead.
+TIDY := MPLCONFIGDIR=$(abspath $(VENV))/var/matplotlib IPYTHONDIR=$(abspath $(VENV))/var/ipython JUPYTER_CONFIG_DIR=$(abspath $(VENV))/var/jupyter \
+        JUPYTER_DATA_DIR=$(abspath $(VENV))/share/jupyter JUPYTER_RUNTIME_DIR=$(abspath $(VENV))/var/jupyter PYTHONWARNINGS=ignore::FutureWarning
+
+.PHONY: help install demo test lab readme export run
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
+	@echo "make run     run the notebooks in place (one of them: NB=nbs/03_model.ipynb)"
 	@echo "make readme  write README.md from nbs/index.ipynb"
 
 install: $(STAMP)
@@ -23,12 +28,12 @@ $(STAMP): settings.ini setup.py
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/dems_demo $(DEMO)
+	$(TIDY) $(BIN)/dems_demo $(DEMO)
 
 # Notebooks two at a time, each on one thread; then pytest, whose line closes the run.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(BIN)/python -m pytest -q $(PYTEST)
+	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
+	$(TIDY) $(BIN)/python -m pytest $(PYTEST)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab nbs/index.ipynb
@@ -37,9 +42,15 @@ export: $(STAMP)
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 
+# Run notebooks in place, so that their outputs are those of their code: make run NB=nbs/03_model.ipynb
+NB ?= $(sort $(wildcard nbs/*.ipynb))
+run: $(STAMP)
+	$(TIDY) PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NB)
+	$(BIN)/nbdev_clean
+
 # index.ipynb lives in nbs/ and README.md beside it, one folder up: links to notebooks and pictures get the folder's name.
 readme: $(STAMP)
-	@$(BIN)/jupyter nbconvert --to markdown --stdout --log-level ERROR --TagRemovePreprocessor.enabled=False \
+	@$(TIDY) $(BIN)/jupyter nbconvert --to markdown --stdout --log-level ERROR --TagRemovePreprocessor.enabled=False \
 	  --RegexRemovePreprocessor.patterns='^#\| hide' nbs/index.ipynb \
 	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g' > $(README).new
 	@mv $(README).new $(README)

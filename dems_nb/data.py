@@ -35,7 +35,7 @@ def _load_sample():
     with as_file(files('dems_nb')/'assets'/'fashionmnist_sample.npz') as path, np.load(path, allow_pickle=False) as z:
         return tuple(Images(torch.from_numpy(z[f'{s}_x'])[:, None], torch.from_numpy(z[f'{s}_y']).long()) for s in ('train', 'test'))
 
-# %% ../nbs/05_data.ipynb #c36db4f8
+# %% ../nbs/05_data.ipynb #c963521e
 def resize_images(
     x:torch.Tensor, # uint8 (n, channels, height, width)
     size:int, # side of the result, pixels
@@ -50,18 +50,19 @@ def sample_images(
 ) -> Images: # uint8 pictures (n, 1, image_size, image_size) and their classes
     "A few pictures of the bundled sample, of as many classes as possible."
     test = _load_sample()[1]
-    pick = torch.arange(len(test.y)).view(10, -1).T.flatten()[:n]            # one of each class, then the next of each
+    pick = test.y.argsort(stable=True).view(10, -1).T.flatten()[:n]          # one of each class, then the next of each
     return Images(resize_images(test.x[pick], image_size), test.y[pick])
 
-# %% ../nbs/05_data.ipynb #c3612f5d
+# %% ../nbs/05_data.ipynb #232f8fae
 _fashion_files = [name for name, md5 in FashionMNIST.resources]         # four .gz, by torchvision's list
 
 def data_folders(
     root=None, # a folder to look in first
 ) -> list: # folders, in the order they are looked through
     "Where data sets are looked for: `root`, `$DEMS_DATA`, fastai's data folder, Debian's data sets."
-    env = os.environ.get('DEMS_DATA')
-    return [Path(d) for d in (root, env, fastai_path('data'), '/usr/share/datasets') if d]
+    home = Path(os.environ.get('FASTAI_HOME', '~/.fastai')).expanduser()
+    fastai = fastai_path('data') if (home/'config.ini').is_file() else home/'data'     # asking fastai would write its configuration
+    return [Path(d) for d in (root, os.environ.get('DEMS_DATA'), fastai, '/usr/share/datasets') if d]
 
 def _find_fashion(root=None):
     "The folder that holds all four files of Fashion-MNIST, packed or not, or None."
@@ -103,7 +104,7 @@ def _by_hand(target):
     return (f'Put {", ".join(_fashion_files)} into {target/"FashionMNIST"/"raw"}, or name the folder that has them with root= or $DEMS_DATA, '
             "or install Debian's package dataset-fashion-mnist; or use dataset 'sample', which needs no download")
 
-# %% ../nbs/05_data.ipynb #eea501df
+# %% ../nbs/05_data.ipynb #55fb7ca4
 class DeviceDL(DataLoader):
     "A fastai DataLoader whose pictures live in one uint8 tensor on one device, where batches are indexed and transformed."
     def __init__(self,
@@ -120,13 +121,19 @@ class DeviceDL(DataLoader):
         self.tfms, self.seed, self.epoch = list(tfms), seed, 0
         if device is not None: self.to(device)
 
-    def to(self, device): # move the pictures
+    def to(self,
+        device, # where the pictures go
+    ): # itself
         self.device = torch.device(device)
         self.dataset = Images(*(t.to(self.device) for t in self.dataset))
         self.generator = torch.Generator(self.device)
         return self
 
-    def new(self, dataset=None, cls=None, **kwargs):
+    def new(self,
+        dataset=None, # other pictures; by default its own
+        cls=None, # another class of loader; by default its own
+        **kwargs
+    ): # a loader like this one, with what is given changed
         own = dict(bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device, tfms=self.tfms, seed=self.seed)
         return (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['demo_recipe', 'finetune_recipe', 'linear_baseline', 'demo', 'pictures', 'main']
 
-# %% ../nbs/12_demo.ipynb #03e72e47
-import pandas as pd, sys, time, torch, warnings
+# %% ../nbs/12_demo.ipynb #df8a8e83
+import matplotlib.pyplot as plt, pandas as pd, sys, time, torch, warnings
 from pathlib import Path
 from fastai.torch_core import default_device
 from fastcore.script import call_parse
@@ -17,19 +17,19 @@ from .data import fashion_classes, get_dls, sample_images
 from .training import Evaluation, Recipe, evaluate, train
 from .visualize import show_confusion, show_correspondence, show_history, show_mixing
 
-# %% ../nbs/12_demo.ipynb #7529e888
+# %% ../nbs/12_demo.ipynb #5fa6d3fb
 def demo_recipe(
     model:str='dems_nano', # a name for `create_model`
     epochs:int=14, # times the 6,000 pictures are seen
 ) -> Recipe: # for the bundled sample
     "From scratch on the sample: the recipe of the demo."
-    return Recipe(model=model, dataset='sample', epochs=epochs, bs=64, lr=2e-3, schedule='one_cycle', shift=2, flip=True)
+    return Recipe(model=model, dataset='sample', epochs=epochs, bs=64, lr=2e-3, schedule='one_cycle', shift=0, flip=False)
 
 def finetune_recipe(
     epochs:int=6, # times the 6,000 pictures are seen
 ) -> Recipe: # for the bundled model on the sample
     "A minute more for the bundled model, on the sample alone."
-    return Recipe(model='dems_nano', dataset='sample', epochs=epochs, bs=64, lr=2e-4, schedule='one_cycle', shift=2, flip=True)
+    return Recipe(model='dems_nano', dataset='sample', epochs=epochs, bs=64, lr=2e-4, schedule='one_cycle', shift=0, flip=False)
 
 # %% ../nbs/12_demo.ipynb #227b7520
 def linear_baseline(
@@ -83,7 +83,7 @@ def demo(
     write_atomic(out/'table.csv', table.to_csv(index=False).encode())
     return table
 
-# %% ../nbs/12_demo.ipynb #3a4461a5
+# %% ../nbs/12_demo.ipynb #d25fd733
 def pictures(
     out, # folder to write to
     runs:dict, # name -> Learner trained from scratch
@@ -95,7 +95,9 @@ def pictures(
                 confusion=show_confusion(tuned.evaluation, fashion_classes),
                 correspondence=show_correspondence(boot, TokenLayout(), 251),
                 mixing=show_mixing(model, boot, (boot[None].float()/255 - .5)/.5))
-    for name, fig in figs.items(): fig.savefig(Path(out)/f'{name}.png', dpi=110)
+    for name, fig in figs.items():
+        fig.savefig(Path(out)/f'{name}.png', dpi=110)
+        plt.close(fig)
     return [Path(out)/f'{name}.png' for name in figs]
 
 # %% ../nbs/12_demo.ipynb #df4e0d3e

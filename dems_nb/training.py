@@ -211,7 +211,7 @@ def evaluate(
     logits, y = (torch.cat(t).cpu() for t in zip(*out))
     return Evaluation(logits.argmax(1), y, nn.functional.cross_entropy(logits.float(), y).item())
 
-# %% ../nbs/07_training.ipynb #4d0c9bd1
+# %% ../nbs/07_training.ipynb #20276228
 def train(
     recipe:Recipe, # all hyperparameters
     out=None, # folder for recipe, history, model and result; by default nothing is written
@@ -225,6 +225,7 @@ def train(
     out = Path(out) if out else None
     if out: write_atomic(out/'recipe.json', recipe.to_json().encode()); cbs = [*cbs, CSVLogger()]
     learn = make_learner(recipe, dls, model, path=out or '.', device=device, cbs=cbs)
+    if not bar: learn.logger = _print_row
     start = time.perf_counter()
     with nullcontext() if bar else learn.no_bar():
         if recipe.schedule == 'one_cycle': learn.fit_one_cycle(recipe.epochs, recipe.lr)
@@ -241,6 +242,11 @@ def _commit():
     def git(*args): return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True, check=True).stdout.strip()
     try: return git('rev-parse', '--short=12', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
     except (OSError, subprocess.CalledProcessError): return None
+
+def _print_row(row):
+    "One epoch in one line, for logs."
+    epoch, train, valid, acc, seconds = row
+    print(f'epoch {epoch + 1:3}   loss {train:.3f} training, {valid:.3f} validation   accuracy {acc:.1%}   {seconds}', flush=True)
 
 def _result(recipe, learn):
     "What a run came to, as plain JSON."

@@ -33,7 +33,7 @@ def _panel(ax, pic, layout, k):
     ax.set(xticks=[], yticks=[], xlim=(0, layout.image_size), ylim=(layout.image_size, 0))
     for side in ax.spines.values(): side.set(color=SCALE_COLORS[k % len(SCALE_COLORS)], lw=2)
 
-# %% ../nbs/08_visualize.ipynb #59234168
+# %% ../nbs/08_visualize.ipynb #efdd717e
 def show_correspondence(
     img, # the picture, uint8 or 0…1 float, (1 or 3, image_size, image_size)
     layout:TokenLayout, # the scales
@@ -48,7 +48,7 @@ def show_correspondence(
         own = k == layout.scale[position]
         for p in kin + [position]*int(own):
             x0, y0, x1, y1 = layout.boxes[p].tolist()
-            ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], alpha=.5, ec='none', label=str(p)))
+            ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], alpha=.55, ec='w', lw=.7, label=str(p)))
             if p == position:
                 for c, lw in (('k', 4), ('w', 2)): ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc='none', ec=c, lw=lw))
         said = 'the chosen token' if own else f'{len(kin)} linked'
@@ -71,26 +71,25 @@ def mixing_weights(
         model.train(training)
     return seen
 
-# %% ../nbs/08_visualize.ipynb #e0f7d4b8
+# %% ../nbs/08_visualize.ipynb #483423c0
 def show_mixing(
     model:ViT, # a model with interactions
     img, # the picture, uint8, (in_chans, image_size, image_size)
     x:torch.Tensor, # the same picture normalised for the model, (1, in_chans, image_size, image_size)
-    n:int=4, # how many mixed tokens to draw: the most peaked ones
-) -> Figure: # a row for each of them, a panel for each scale
-    "Paint the first interaction's weights back onto the pixels: which tokens each mixed token of a region is made of."
+) -> Figure: # a row for each region: its most peaked mixed token; a panel for each scale
+    "Paint the first interaction's weights back onto the pixels: which tokens a mixed token of each region is made of."
     layout, D = model.layout, mixing_weights(model, x)[0].cpu()
     perplexity = torch.exp(-(D*D.clamp_min(1e-12).log()).sum(1))                 # region mixed
-    best = perplexity.flatten().argsort()[:n].tolist()
-    fig, axs = plt.subplots(len(best), len(layout.grids), figsize=(2.3*len(layout.grids) + 1, 2.3*len(best)), layout='constrained', squeeze=False)
-    for row, at in zip(axs, best):
-        r, l = divmod(at, D.shape[2])
+    n = min(4, layout.n_regions)
+    fig, axs = plt.subplots(n, len(layout.grids), figsize=(2.3*len(layout.grids) + 1, 2.3*n), layout='constrained', squeeze=False)
+    for r, row in enumerate(axs):
+        l = int(perplexity[r].argmin())
         first = r*layout.tokens_per_region
         for k, ax in enumerate(row):
             _panel(ax, _picture(img, layout), layout, k)
             for t in (layout.scale[first:first + layout.tokens_per_region] == k).nonzero().flatten().tolist():
                 x0, y0, x1, y1 = layout.boxes[first + t].tolist()
-                ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], ec='none', alpha=min(.9, .9*float(D[r, t, l]/D[r, :, l].max()))))
+                ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], ec='none', alpha=.85*float(D[r, t, l]/D[r, :, l].max())))
             share = D[r, (layout.scale[first:first + layout.tokens_per_region] == k), l].sum()
             ax.set_title(f'{layout.patch_sizes[k]}-pixel patches: {share:.0%}', fontsize=9)
         row[0].set_ylabel(f'region {r}, mixed token {l}\nperplexity {perplexity[r, l]:.1f} of {D.shape[1]}', fontsize=9)

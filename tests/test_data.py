@@ -133,3 +133,7 @@ def test_learner_predictions_come_in_order():
 def test_pictures_live_on_the_device():
     x, y = D.get_dls('sample', device='cuda').train.one_batch()
     assert x.is_cuda and y.is_cuda
+
+def test_sample_images_go_round_the_classes():
+    x, y = D.sample_images(25, image_size=40)
+    assert y.tolist() == [*range(10), *range(10), *range(5)] and x.shape == (25, 1, 40, 40) and x.dtype == torch.uint8

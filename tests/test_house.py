@@ -1,0 +1,123 @@
+"The house in order: modules are the notebooks', README is the index's, notebooks are clean and readable, metadata is in one place."
+import ast, configparser, hashlib, json, re, shutil, subprocess, sys, pytest
+from pathlib import Path
+
+root = Path(__file__).parent.parent
+nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+chapters = [p for p in nbs if p.name[:2].isdigit()]
+ini = configparser.ConfigParser(delimiters=['='])
+ini.read(root/'settings.ini')
+cfg = ini['DEFAULT']
+cells = lambda p: json.loads(p.read_text())['cells']
+source = lambda c: ''.join(c['source'])
+bin_ = Path(sys.executable).parent
+
+def tree(folder): return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob('*')) if p.is_file() and '__pycache__' not in p.parts and '.ipynb_checkpoints' not in p.parts}
+
+@pytest.fixture(scope='module')
+def copy(tmp_path_factory):
+    "A copy of the sources, in which nbdev may write."
+    to = tmp_path_factory.mktemp('copy')
+    for d in ('nbs', 'dems_nb'): shutil.copytree(root/d, to/d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for f in ('settings.ini', 'pyproject.toml', 'setup.py', 'README.md'): shutil.copy(root/f, to/f)
+    return to
+
+def nbdev(command, where):
+    done = subprocess.run([str(bin_/command)], cwd=where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+def not_exported(where):
+    "The modules that a fresh export would change."
+    before = tree(where/'dems_nb')
+    nbdev('nbdev_export', where)
+    after = tree(where/'dems_nb')
+    return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+
+def test_exported_modules_match_the_notebooks(copy):
+    assert not (changed := not_exported(copy)), f'{", ".join(changed)} differ from the notebooks: run make export and commit both'
+
+def test_the_export_check_notices(copy, tmp_path):
+    shutil.copytree(copy, tmp_path/'c')
+    f = tmp_path/'c/dems_nb/layout.py'
+    f.write_text(f.read_text() + '\nby_hand = 1\n')
+    assert not_exported(tmp_path/'c') == ['layout.py']
+
+def test_notebooks_are_clean(copy):
+    before = tree(copy/'nbs')
+    nbdev('nbdev_clean', copy)
+    changed = sorted(k for k, v in tree(copy/'nbs').items() if before[k] != v)
+    assert not changed, f'{", ".join(changed)} are not clean: run nbdev_clean'
+
+def test_readme_is_the_index(tmp_path):
+    new = tmp_path/'README.md'
+    subprocess.run(['make', '-s', 'readme', f'README={new}', f'BIN={bin_}', 'STAMP='], cwd=root, check=True, capture_output=True)
+    assert new.read_text() == (root/'README.md').read_text(), 'README.md is not what index.ipynb says: run make readme'
+
+def test_readme_links_exist():
+    text = (root/'README.md').read_text()
+    links = [l for l in re.findall(r'\]\(([^)#]+)\)', text) if not l.startswith('http')]
+    assert links
+    for l in links: assert (root/l).exists(), l
+
+@pytest.mark.parametrize('nb', nbs, ids=lambda p: p.stem)
+def test_notebook_reads_well(nb):
+    doc = json.loads(nb.read_text())
+    assert nb.stat().st_size < 500_000, f'{nb.stat().st_size:,} bytes'
+    assert set(doc['metadata']) <= {'kernelspec'}
+    ids = [c['id'] for c in doc['cells']]
+    assert len(ids) == len(set(ids))
+    for i, c in enumerate(doc['cells']):
+        if c['cell_type'] != 'code': continue
+        lines = [l for l in source(c).splitlines() if l.strip()]
+        assert len(lines) <= 25, f'cell {i}: {len(lines)} lines: {lines[1]}'
+        for o in c['outputs']:
+            assert o['output_type'] != 'error', f'cell {i} shows an error'
+            assert o.get('name') != 'stderr', f'cell {i} shows stderr: {"".join(o["text"])[:200]}'
+            assert not re.search(r'(/(root|home|work|Users|tmp)/|[A-Z]:\\\\)', json.dumps({k: v for k, v in o.items() if k != 'data'} | {k: v for k, v in o.get('data', {}).items() if not k.startswith('image')})), f'cell {i} shows a local path'
+
+@pytest.mark.parametrize('nb', chapters, ids=lambda p: p.stem)
+def test_chapter_has_its_outputs_and_tests(nb):
+    code = [c for c in cells(nb) if c['cell_type'] == 'code']
+    assert any(c['outputs'] for c in code), 'committed without outputs'
+    assert any(re.search(r'\b(test_eq|test_close|test_fail|assert)\b', source(c)) for c in code)
+    assert source(cells(nb)[0]).startswith('# ') and any('#| default_exp' in source(c) for c in code)
+
+def test_one_notebook_one_module():
+    named = {re.search(r'default_exp (\w+)', source(c)).group(1) for nb in chapters for c in cells(nb) if 'default_exp' in source(c)}
+    have = {p.stem for p in (root/'dems_nb').glob('*.py')} - {'__init__', '_modidx'}
+    assert named == have and len(chapters) == len(named)
+
+# who may import whom: the rooms below, one way only
+may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'data': [],
+       'training': ['model', 'weights', 'data'], 'visualize': ['layout', 'model'], 'demo': None}
+
+@pytest.mark.parametrize('module', sorted(p.stem for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_')))
+def test_imports_go_one_way(module):
+    code = ast.parse((root/f'dems_nb/{module}.py').read_text())
+    froms = {n.module for n in ast.walk(code) if isinstance(n, ast.ImportFrom)} | {a.name for n in ast.walk(code) if isinstance(n, ast.Import) for a in n.names}
+    own = {f.split('.')[1] for f in froms if f.startswith('dems_nb.')}
+    assert module in may, f'{module} is not in the plan of the house: add it to `may` in {Path(__file__).name}'
+    assert may[module] is None or own <= set(may[module]), own
+    assert not any(f.split('.')[0] == 'nbdev' for f in froms), 'nbdev is not there at run time'
+
+def test_requirements_are_ranged_and_nbdev_is_for_developers():
+    run, dev = cfg['requirements'].split(), cfg['dev_requirements'].split()
+    name = lambda r: re.split(r'[<>=!~]', r)[0]
+    assert {name(r) for r in run} == {'torch', 'torchvision', 'fastai', 'safetensors', 'matplotlib'}
+    assert all('>=' in r for r in run) and {'nbdev', 'jupyterlab', 'pytest', 'fastcore', 'execnb', 'ghapi'} <= {name(r) for r in dev}
+
+def test_setup_reads_settings(tmp_path):
+    ask = lambda what: subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q', f'--{what}'], cwd=root, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1]
+    assert ask('version') == cfg['version'] and ask('name') == 'dems_nb'
+    assert 'pkg_resources' not in (root/'setup.py').read_text()
+    import dems_nb
+    assert dems_nb.__version__ == cfg['version']
+
+def test_top_level():
+    for p in ('nbs', 'dems_nb', 'settings.ini', 'setup.py', 'README.md', 'LICENSE', 'Makefile', '.ci/run', '.gitattributes', '.gitignore'): assert (root/p).exists(), p
+    assert 'Apache License' in (root/'LICENSE').read_text() and (root/'.ci/run').stat().st_mode & 0o111
+
+def test_the_repository_stays_small():
+    try: names = subprocess.run(['git', 'ls-files'], cwd=root, capture_output=True, text=True, check=True).stdout.split('\n')
+    except (OSError, subprocess.CalledProcessError): pytest.skip('not a git checkout')
+    assert sum((root/n).stat().st_size for n in names if n and (root/n).is_file()) < 15_000_000
