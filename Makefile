@@ -50,7 +50,7 @@ run: $(STAMP)
 
 # index.ipynb lives in nbs/ and README.md beside it, one folder up: links to notebooks and pictures get the folder's name.
 readme: $(STAMP)
-	@$(TIDY) $(BIN)/jupyter nbconvert --to markdown --stdout --log-level ERROR --TagRemovePreprocessor.enabled=False \
-	  --RegexRemovePreprocessor.patterns='^#\| hide' nbs/index.ipynb \
+	@$(TIDY) $(BIN)/jupyter nbconvert --to markdown --stdout --log-level ERROR \
+	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_input_tags=remove_input nbs/index.ipynb \
 	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g' > $(README).new
 	@mv $(README).new $(README)

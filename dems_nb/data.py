@@ -6,8 +6,8 @@
 __all__ = ['fashion_classes', 'Images', 'resize_images', 'sample_images', 'data_folders', 'DeviceDL', 'random_flip',
            'random_shift', 'Normalize', 'list_datasets', 'get_dls']
 
-# %% ../nbs/05_data.ipynb #a0f4c54b
-import gzip, numpy as np, os, tempfile, torch
+# %% ../nbs/05_data.ipynb #05b9978c
+import gzip, math, numpy as np, os, tempfile, torch
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -27,22 +27,25 @@ class Images(NamedTuple):
     y:torch.Tensor # classes, int64 (n,)
 
 
-# %% ../nbs/05_data.ipynb #66fa886b
-fashion_classes = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
+# %% ../nbs/05_data.ipynb #2188c9ed
+fashion_classes = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat',
+                   'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
 
 def _load_sample():
     "The bundled sample: (training images, test images), 28 pixels, grey."
     with as_file(files('dems_nb')/'assets'/'fashionmnist_sample.npz') as path, np.load(path, allow_pickle=False) as z:
-        return tuple(Images(torch.from_numpy(z[f'{s}_x'])[:, None], torch.from_numpy(z[f'{s}_y']).long()) for s in ('train', 'test'))
+        return tuple(Images(torch.from_numpy(z[f'{s}_x'])[:, None], torch.from_numpy(z[f'{s}_y']).long())
+                     for s in ('train', 'test'))
 
-# %% ../nbs/05_data.ipynb #c963521e
+# %% ../nbs/05_data.ipynb #4330f6eb
 def resize_images(
     x:torch.Tensor, # uint8 (n, channels, height, width)
     size:int, # side of the result, pixels
 ) -> torch.Tensor: # uint8 (n, channels, size, size)
     "Resize all pictures to a square (bicubic, antialiased), as the recipe does for evaluation."
     if tuple(x.shape[-2:]) == (size, size): return x
-    return torch.cat([TF.resize(part, [size, size], InterpolationMode.BICUBIC, antialias=True) for part in x.split(4096)])
+    return torch.cat([TF.resize(part, [size, size], InterpolationMode.BICUBIC, antialias=True)
+                      for part in x.split(4096)])
 
 def sample_images(
     n:int=1, # how many, from the bundled test images, going round the classes
@@ -50,10 +53,10 @@ def sample_images(
 ) -> Images: # uint8 pictures (n, 1, image_size, image_size) and their classes
     "A few pictures of the bundled sample, of as many classes as possible."
     test = _load_sample()[1]
-    pick = test.y.argsort(stable=True).view(10, -1).T.flatten()[:n]          # one of each class, then the next of each
+    pick = test.y.argsort(stable=True).view(10, -1).T.flatten()[:n]     # one of each class, then the next of each
     return Images(resize_images(test.x[pick], image_size), test.y[pick])
 
-# %% ../nbs/05_data.ipynb #232f8fae
+# %% ../nbs/05_data.ipynb #ca90e8f1
 _fashion_files = [name for name, md5 in FashionMNIST.resources]         # four .gz, by torchvision's list
 
 def data_folders(
@@ -61,7 +64,7 @@ def data_folders(
 ) -> list: # folders, in the order they are looked through
     "Where data sets are looked for: `root`, `$DEMS_DATA`, fastai's data folder, Debian's data sets."
     home = Path(os.environ.get('FASTAI_HOME', '~/.fastai')).expanduser()
-    fastai = fastai_path('data') if (home/'config.ini').is_file() else home/'data'     # asking fastai would write its configuration
+    fastai = fastai_path('data') if (home/'config.ini').is_file() else home/'data'   # asking fastai writes a file
     return [Path(d) for d in (root, os.environ.get('DEMS_DATA'), fastai, '/usr/share/datasets') if d]
 
 def _find_fashion(root=None):
@@ -70,23 +73,26 @@ def _find_fashion(root=None):
         for d in (base, base/'FashionMNIST'/'raw', base/'fashion-mnist'):
             if all((d/gz).is_file() or (d/gz[:-3]).is_file() for gz in _fashion_files): return d
 
-# %% ../nbs/05_data.ipynb #68ab3e86
+# %% ../nbs/05_data.ipynb #0b934e3c
 def _read_idx(folder, gz, reader):
-    "Read one file of Fashion-MNIST with torchvision's reader, unpacking it first if it is packed (gzip checks its own checksum)."
+    "Read one file with torchvision's reader, unpacking it first if it is packed (gzip checks its own checksum)."
     plain = folder/gz.removesuffix('.gz')
     try:
         if plain.is_file(): return reader(str(plain))
         with tempfile.TemporaryDirectory() as tmp:
             (Path(tmp)/'f').write_bytes(gzip.decompress((folder/gz).read_bytes()))
             return reader(str(Path(tmp)/'f'))
-    except Exception as e: raise ValueError(f'{plain if plain.is_file() else folder/gz} cannot be read ({e}): delete it and fetch it again') from None
+    except Exception as e:
+        file = plain if plain.is_file() else folder/gz
+        raise ValueError(f'{file} cannot be read ({e}): delete it and fetch it again') from None
 
 def _read_fashion(folder, split):
     "One split of Fashion-MNIST from its two files, which must agree."
     x = _read_idx(folder, f'{split}-images-idx3-ubyte.gz', read_image_file)
     y = _read_idx(folder, f'{split}-labels-idx1-ubyte.gz', read_label_file)
     if x.shape[1:] != (28, 28) or len(x) != len(y) or int(y.max()) > 9:
-        raise ValueError(f'the {split} files in {folder} do not belong together: {len(x)} images of {tuple(x.shape[1:])} and {len(y)} labels up to {int(y.max())}; fetch them again')
+        raise ValueError(f'the {split} files in {folder} do not belong together: {len(x)} images of {tuple(x.shape[1:])} '
+                         f'and {len(y)} labels up to {int(y.max())}; fetch them again')
     return Images(x[:, None], y)
 
 def _load_fashion(root=None, download=True):
@@ -96,17 +102,19 @@ def _load_fashion(root=None, download=True):
         target = data_folders(root)[0]
         if not download: raise FileNotFoundError(f'Fashion-MNIST is in none of the known folders. {_by_hand(target)}')
         try: FashionMNIST(str(target), download=True)
-        except Exception as e: raise RuntimeError(f'Fashion-MNIST could not be downloaded ({e}). {_by_hand(target)}') from e
+        except Exception as e:
+            raise RuntimeError(f'Fashion-MNIST could not be downloaded ({e}). {_by_hand(target)}') from e
         folder = _find_fashion(root)
     return tuple(_read_fashion(folder, split) for split in ('train', 't10k'))
 
 def _by_hand(target):
-    return (f'Put {", ".join(_fashion_files)} into {target/"FashionMNIST"/"raw"}, or name the folder that has them with root= or $DEMS_DATA, '
-            "or install Debian's package dataset-fashion-mnist; or use dataset 'sample', which needs no download")
+    return (f'Put {", ".join(_fashion_files)} into {target/"FashionMNIST"/"raw"}, '
+            "or name the folder that has them with root= or $DEMS_DATA, or install Debian's package "
+            "dataset-fashion-mnist; or use dataset 'sample', which needs no download")
 
-# %% ../nbs/05_data.ipynb #55fb7ca4
+# %% ../nbs/05_data.ipynb #02721b82
 class DeviceDL(DataLoader):
-    "A fastai DataLoader whose pictures live in one uint8 tensor on one device, where batches are indexed and transformed."
+    "A fastai DataLoader whose pictures live in one uint8 tensor on one device; batches are made there."
     def __init__(self,
         dataset:Images, # all pictures and classes
         bs:int=256, # batch size
@@ -134,10 +142,11 @@ class DeviceDL(DataLoader):
         cls=None, # another class of loader; by default its own
         **kwargs
     ): # a loader like this one, with what is given changed
-        own = dict(bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device, tfms=self.tfms, seed=self.seed)
+        own = dict(bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device, tfms=self.tfms,
+                   seed=self.seed)
         return (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
 
-# %% ../nbs/05_data.ipynb #4c421abd
+# %% ../nbs/05_data.ipynb #f5c85bd8
 @patch
 def get_idxs(self:DeviceDL) -> torch.Tensor: # (n,) on the device of the pictures
     "The order of this epoch."
@@ -155,7 +164,9 @@ def __iter__(self:DeviceDL):
         yield x, y
 
 @patch
-def __len__(self:DeviceDL): return len(self.dataset.y)//self.bs if self.drop_last else -(-len(self.dataset.y)//self.bs)
+def __len__(self:DeviceDL):
+    n = len(self.dataset.y)
+    return n//self.bs if self.drop_last else math.ceil(n/self.bs)
 
 @patch
 def one_batch(self:DeviceDL) -> tuple: # (pictures, classes)
@@ -202,7 +213,7 @@ class Normalize:
         mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (x.float()/255 - mean) / std
 
-# %% ../nbs/05_data.ipynb #9211ee96
+# %% ../nbs/05_data.ipynb #1e24f001
 def list_datasets() -> list: # names for `get_dls`
     "The known data sets."
     return ['sample', 'fashionmnist']
@@ -215,7 +226,16 @@ def _take(images, n, seed):
     keep = torch.ones(len(images.y), dtype=torch.bool); keep[chosen] = False
     return Images(*(t[~keep] for t in images)), Images(*(t[keep] for t in images))
 
-# %% ../nbs/05_data.ipynb #4d312610
+def _split(train, test, holdout, n_train, seed):
+    "Apply `holdout` and `n_train`, or raise `ValueError` for numbers that cannot be."
+    for name, n, room in (('holdout', holdout, len(train.y) - 10), ('n_train', n_train or 0, len(train.y) - holdout)):
+        if n % 10 or not 0 <= n <= room:
+            raise ValueError(f'{name} is {n}: give a multiple of the 10 classes, from 0 to {room}')
+    if holdout: test, train = _take(train, holdout, seed)
+    if n_train: train = _take(train, n_train, seed)[0]
+    return train, test
+
+# %% ../nbs/05_data.ipynb #8273732e
 def get_dls(
     dataset:str='sample', # one of `list_datasets()`
     root=None, # folder to look for the files in first
@@ -228,17 +248,15 @@ def get_dls(
     seed:int=0, # of the order, the augmentation and the splits
     download:bool=True, # fetch the files if they are in no known folder
 ) -> DataLoaders: # fastai DataLoaders; `dls.vocab` the class names
-    "DataLoaders whose pictures live on the device. Raises `ValueError` for an unknown data set or an impossible split."
-    if dataset not in list_datasets(): raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(list_datasets())}')
+    "DataLoaders whose pictures live on the device. Raises `ValueError` for an unknown data set or impossible split."
+    if dataset not in list_datasets():
+        raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(list_datasets())}')
     train, test = _load_sample() if dataset == 'sample' else _load_fashion(root, download)
-    for name, n in (('holdout', holdout), ('n_train', n_train or 0)):
-        if n % 10 or not 0 <= n <= len(train.y) - (holdout if name == 'n_train' else 10):
-            raise ValueError(f'{name} is {n}: give a multiple of the 10 classes that the {len(train.y)} training images of {dataset} allow')
-    if holdout: test, train = _take(train, holdout, seed)
-    if n_train: train = _take(train, n_train, seed)[0]
+    train, test = _split(train, test, holdout, n_train, seed)
     train, test = (Images(resize_images(d.x, image_size), d.y) for d in (train, test))
     device, normalize = torch.device(device or default_device()), Normalize(train.x.shape[1])
-    dls = DataLoaders(DeviceDL(train, bs, shuffle=True, drop_last=len(train.y) >= bs, device=device, tfms=[*augment, normalize], seed=seed),
-                      DeviceDL(test, 2*bs, device=device, tfms=[normalize]), device=device)
+    train_dl = DeviceDL(train, bs, shuffle=True, drop_last=len(train.y) >= bs, device=device, tfms=[*augment, normalize],
+                        seed=seed)
+    dls = DataLoaders(train_dl, DeviceDL(test, 2*bs, device=device, tfms=[normalize]), device=device)
     dls.vocab, dls.c, dls.in_chans, dls.name = fashion_classes, len(fashion_classes), train.x.shape[1], dataset
     return dls

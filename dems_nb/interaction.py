@@ -9,9 +9,9 @@ __all__ = ['RegionalInteraction']
 import torch
 from torch import nn
 
-# %% ../nbs/02_interaction.ipynb #2de98c2b
+# %% ../nbs/02_interaction.ipynb #1b64f5a9
 class RegionalInteraction(nn.Module):
-    "Mix the tokens of each region into `n_mixed` convex combinations (the paper's regional cross-scale interaction figure)."
+    "Mix the tokens of each region into `n_mixed` convex combinations (the paper's figure of that name)."
     def __init__(self,
         dim:int, # width of a token
         n_mixed:int, # mixed tokens a region, L
@@ -20,7 +20,8 @@ class RegionalInteraction(nn.Module):
         if n_mixed < 1: raise ValueError(f'n_mixed is {n_mixed}: give at least 1 mixed token a region')
         self.dim, self.n_mixed = dim, n_mixed
         self.norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2), nn.GELU(), nn.Linear(dim//2, n_mixed))
+        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2), nn.GELU(),
+                                 nn.Linear(dim//2, n_mixed))
         self.scale = nn.Parameter(torch.ones(()))
 
     def weights(self,

@@ -16,11 +16,11 @@ def _side(name, value):
         raise ValueError(f'{name} is {value!r}: give a positive whole number')
     return value
 
-# %% ../nbs/00_layout.ipynb #fd532fe0
+# %% ../nbs/00_layout.ipynb #8421a643
 def correspondence_map(
     fine_grid:int, # patches per side at the fine scale
     coarse_grid:int, # patches per side at the coarse scale; divides `fine_grid`
-) -> torch.Tensor: # (coarse_grid², n²) flat row-major indices of the fine tokens inside each coarse token, n = fine_grid / coarse_grid
+) -> torch.Tensor: # (coarse_grid², n²) row-major indices of the fine tokens in each coarse one, n = fine_grid/coarse_grid
     "Which fine tokens lie inside each coarse token. Raises `ValueError` if the grids do not nest."
     _side('fine_grid', fine_grid); _side('coarse_grid', coarse_grid)
     if fine_grid % coarse_grid:
@@ -30,12 +30,12 @@ def correspondence_map(
     idx = torch.arange(fine_grid**2).view(coarse_grid, n, coarse_grid, n)   # R i C j
     return idx.permute(0, 2, 1, 3).reshape(coarse_grid**2, n*n)
 
-# %% ../nbs/00_layout.ipynb #d4819558
+# %% ../nbs/00_layout.ipynb #f5830151
 class TokenLayout:
     "Where every token of every scale lies, and the order the model reads them in."
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
-        patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels, finest first; each divides the next, the last divides `image_size`
+        patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels, finest first; each divides the next
     ):
         self.image_size = _side('image_size', image_size)
         self.patch_sizes = tuple(_side('a patch size', p) for p in patch_sizes)
@@ -46,8 +46,9 @@ class TokenLayout:
                                  'list them finest first, each a multiple of the one before')
         last = self.patch_sizes[-1]
         if image_size % last:
+            fits = [n*last for n in (image_size//last, image_size//last + 1) if n]
             raise ValueError(f'image_size {image_size} is not divisible by the largest patch {last}: '
-                             f'use an image side of {max(1, image_size//last)*last} or {(image_size//last + 1)*last}, or smaller patches')
+                             f'use a side of {" or ".join(map(str, fits))}, or smaller patches')
 
     def __repr__(self): return f'TokenLayout(image_size={self.image_size}, patch_sizes={self.patch_sizes})'
     def __eq__(self, other): return isinstance(other, TokenLayout) and repr(self) == repr(other)
@@ -84,10 +85,10 @@ def pyramid(cls:TokenLayout,
     "The layout whose patches double from scale to scale (the paper's multi-scale tokenization figure)."
     return cls(image_size, tuple(_side('patch_size', patch_size) * 2**k for k in range(_side('n_scales', n_scales))))
 
-# %% ../nbs/00_layout.ipynb #02e8e3a3
+# %% ../nbs/00_layout.ipynb #be3aebf8
 @patch(as_prop=True)
-def order(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens,): sequence position -> index in the scale-by-scale concatenation
-    "The order the model reads the tokens in: region by region, inside a region from the finest scale to the coarsest."
+def order(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens,): sequence position -> scale-by-scale index
+    "The order of reading: region by region, inside a region from the finest scale to the coarsest."
     start, maps = 0, []
     for grid in self.grids:
         maps.append(start + correspondence_map(grid, self.grids[-1]))   # (regions, tokens of this scale in a region)
@@ -117,12 +118,12 @@ def boxes(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 4): x0, y0,
     corner = self.cells.flip(1) * side                                  # x is the column, y the row
     return torch.cat([corner, corner + side], dim=1)
 
-# %% ../nbs/00_layout.ipynb #e6460b6e
+# %% ../nbs/00_layout.ipynb #242d8d25
 @patch
 def linked(self:TokenLayout,
     position:int, # sequence position, 0 … n_tokens-1
-) -> torch.Tensor: # LongTensor of sequence positions, ascending; the token itself and its own scale are not among them
-    "Every token, of any other scale, whose box contains this token's box or lies in it. Raises `IndexError` out of range."
+) -> torch.Tensor: # LongTensor of sequence positions, ascending, none of them of the token's own scale
+    "Every token of another scale whose box contains this token's box or lies in it. Raises `IndexError` out of range."
     if not 0 <= position < self.n_tokens:
         raise IndexError(f'position {position} is out of range: this layout has positions 0 to {self.n_tokens-1}')
     boxes = self.boxes

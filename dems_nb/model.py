@@ -18,16 +18,17 @@ from .layout import TokenLayout
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
 
-# %% ../nbs/03_model.ipynb #a09c45a8
+# %% ../nbs/03_model.ipynb #ea24c6c0
 class Attention(nn.Module):
-    "Multi-head self-attention: no bias on queries, keys and values, a bias on the output. Raises `ValueError` unless `heads` divides `dim`."
+    "Multi-head self-attention without bias on queries, keys, values. Raises `ValueError` unless `heads` divides `dim`."
     def __init__(self,
         dim:int, # width of a token
         heads:int, # attention heads; divides `dim`
         drop:float=0., # dropout on the attention weights, a probability
     ):
         super().__init__()
-        if heads < 1 or dim % heads: raise ValueError(f'dim {dim} is not divisible by {heads} heads: choose a number of heads that divides dim')
+        if heads < 1 or dim % heads:
+            raise ValueError(f'dim {dim} is not divisible by {heads} heads: choose a number of heads that divides dim')
         self.heads, self.drop = heads, drop
         self.qkv, self.proj = nn.Linear(dim, 3*dim, bias=False), nn.Linear(dim, dim)
 
@@ -35,11 +36,12 @@ class Attention(nn.Module):
         x:torch.Tensor, # (batch, token, dim)
     ) -> torch.Tensor: # (batch, token, dim)
         B, N, C = x.shape
-        q, k, v = self.qkv(x).view(B, N, 3, self.heads, C//self.heads).permute(2, 0, 3, 1, 4)   # each: batch head token head_dim
+        qkv = self.qkv(x).view(B, N, 3, self.heads, C//self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)                            # each: batch head token head_dim
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.drop if self.training else 0.)
         return self.proj(x.transpose(1, 2).reshape(B, N, C))
 
-# %% ../nbs/03_model.ipynb #b4aea48f
+# %% ../nbs/03_model.ipynb #8b118a3b
 class Block(nn.Module):
     "One pre-norm transformer block."
     def __init__(self,
@@ -52,7 +54,8 @@ class Block(nn.Module):
         super().__init__()
         hidden = int(dim*mlp_ratio)
         self.norm1, self.attn = nn.LayerNorm(dim), Attention(dim, heads, attn_drop)
-        self.norm2, self.mlp = nn.LayerNorm(dim), nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.drop_path = StochasticDepth(drop_path, mode='row')
 
     def forward(self,
@@ -61,9 +64,11 @@ class Block(nn.Module):
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-# %% ../nbs/03_model.ipynb #320aa432
-def _positive(name, value):
-    if value < 1: raise ValueError(f'{name} is {value}: give a positive whole number')
+# %% ../nbs/03_model.ipynb #9d46d320
+def _check_sizes(config):
+    "Raise `ValueError` for a size that is not positive."
+    for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'):
+        if config[name] < 1: raise ValueError(f'{name} is {config[name]}: give a positive whole number')
 
 def _init(m):
     "Linear layers: truncated normal of standard deviation 0.02, biases zero. The rest starts as PyTorch starts it."
@@ -71,7 +76,7 @@ def _init(m):
         nn.init.trunc_normal_(m.weight, std=.02)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
-# %% ../nbs/03_model.ipynb #d0e9aaf8
+# %% ../nbs/03_model.ipynb #518cc96e
 class ViT(nn.Module):
     "Plain vision transformer over the tokens of a `TokenLayout`, with fixed position embedding and a class token."
     def __init__(self,
@@ -88,17 +93,17 @@ class ViT(nn.Module):
         plain_scales:int=2, # how many of the finest scales get a full projection
     ):
         super().__init__()
-        self.layout = TokenLayout(image_size, patch_sizes)
-        self.config = dict(arch='vit', image_size=image_size, patch_sizes=self.layout.patch_sizes, in_chans=in_chans, n_classes=n_classes, dim=dim,
-                           depth=depth, heads=heads, mlp_ratio=mlp_ratio, drop_path=drop_path, attn_drop=attn_drop, plain_scales=plain_scales)
-        for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'): _positive(name, self.config[name])
-        self.tokenizer = MultiScaleTokenizer(self.layout, dim, in_chans, plain_scales)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        layout = self.layout = TokenLayout(image_size, patch_sizes)
+        self.config = dict(arch='vit', image_size=image_size, patch_sizes=layout.patch_sizes, in_chans=in_chans,
+                           n_classes=n_classes, dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio,
+                           drop_path=drop_path, attn_drop=attn_drop, plain_scales=plain_scales)
+        _check_sizes(self.config)
+        self.tokenizer = MultiScaleTokenizer(layout, dim, in_chans, plain_scales)
+        self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=.02))
         drops = torch.linspace(0, drop_path, depth).tolist()
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, d, attn_drop) for d in drops)
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, n_classes)
         self.apply(_init)
-        nn.init.trunc_normal_(self.cls_token, std=.02)
 
 # %% ../nbs/03_model.ipynb #b2ef94b9
 @patch
@@ -129,22 +134,25 @@ def features(self:ViT,
 @patch
 def forward(self:ViT, x): return self.head(self.features(x))
 
-# %% ../nbs/03_model.ipynb #1f5810e3
+# %% ../nbs/03_model.ipynb #be5b3b81
 def _check_plan(mix_before, n_mixed, depth):
     "Raise `ValueError` unless every interaction stands before a block that exists and makes at least one token."
     if len(mix_before) != len(n_mixed):
-        raise ValueError(f'mix_before {mix_before} has {len(mix_before)} entries and n_mixed {n_mixed} has {len(n_mixed)}: give one number of mixed tokens for each interaction')
+        raise ValueError(f'mix_before {mix_before} has {len(mix_before)} entries and n_mixed {n_mixed} has {len(n_mixed)}: '
+                         'give one number of mixed tokens for each interaction')
     if list(mix_before) != sorted(set(mix_before)):
         raise ValueError(f'mix_before {mix_before} must name different blocks in ascending order, such as (6, 10)')
     for k in mix_before:
-        if not 1 <= k <= depth: raise ValueError(f'mix_before {mix_before}: there is no block {k}; this model has blocks 1 to {depth}')
+        if not 1 <= k <= depth:
+            raise ValueError(f'mix_before {mix_before}: there is no block {k}; this model has blocks 1 to {depth}')
     for n in n_mixed:
-        if n < 1: raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; give 1 or more for each interaction')
+        if n < 1:
+            raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; give 1 or more for each interaction')
 
-# %% ../nbs/03_model.ipynb #9914a7bf
+# %% ../nbs/03_model.ipynb #ba1d6c3d
 @delegates()
 class DEMSViT(ViT):
-    "Data-efficient multi-scale fusion vision transformer: `ViT` over several scales, with interactions. Raises `ValueError` for an impossible plan."
+    "DEMS-ViT: a `ViT` over several scales, with interactions. Raises `ValueError` for an impossible plan."
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
         patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels, finest first
@@ -166,7 +174,7 @@ def mix(self:DEMSViT, x, k):
     regions = x[:, 1:].unflatten(1, (self.layout.n_regions, -1))                  # batch region token dim
     return torch.cat([x[:, :1], interaction(regions).flatten(1, 2)], dim=1)
 
-# %% ../nbs/03_model.ipynb #88736230
+# %% ../nbs/03_model.ipynb #0a050638
 _sizes = dict(
     nano =dict(dim=64,  depth=6,  heads=2, patch_size=4, n_scales=3, mix_before=(3,5),  n_mixed=(8,4)),
     tiny =dict(dim=192, depth=12, heads=3, patch_size=2, n_scales=4, mix_before=(6,10), n_mixed=(64,64)),
@@ -185,7 +193,8 @@ def create_model(
     **overrides, # any other argument of `DEMSViT` or `ViT`, or `n_scales`
 ) -> ViT: # the model, freshly initialised
     "Make a model by name. Raises `ValueError` for an unknown name."
-    if name not in list_models(): raise ValueError(f'unknown model {name!r}: the known ones are {", ".join(list_models())}')
+    if name not in list_models():
+        raise ValueError(f'unknown model {name!r}: the known ones are {", ".join(list_models())}')
     arch, size = name.split('_')
     cfg = {**_sizes[size], **overrides}
     p, n_scales = patch_size or cfg['patch_size'], cfg.pop('n_scales')
@@ -208,7 +217,7 @@ def build_model(
     try: return (DEMSViT if arch == 'dems' else ViT)(**config)
     except TypeError as e: raise ValueError(f'this model configuration does not fit: {e}') from None
 
-# %% ../nbs/03_model.ipynb #689d5519
+# %% ../nbs/03_model.ipynb #d42cdc2b
 def shape_ledger(
     model:ViT, # any model of this kit
     batch:int=1, # images in the batch
@@ -217,7 +226,8 @@ def shape_ledger(
     rows, hooks, training = [], [], model.training
     def note(stage, axes): return lambda m, inp, out: rows.append((stage, axes, tuple(out.shape)))
     watch = [('tokenizer', model.tokenizer, 'batch region token dim')]
-    watch += [(f'interaction before block {k}', m, 'batch region mixed dim') for k, m in zip(model.config.get('mix_before', ()), getattr(model, 'interactions', ()))]
+    mixing = zip(model.config.get('mix_before', ()), getattr(model, 'interactions', ()))
+    watch += [(f'interaction before block {k}', m, 'batch region mixed dim') for k, m in mixing]
     watch += [(f'block {k}', b, 'batch sequence dim') for k, b in enumerate(model.blocks, 1)]
     watch += [('class token', model.norm, 'batch dim'), ('head', model.head, 'batch class')]
     try:
@@ -231,11 +241,11 @@ def shape_ledger(
         model.train(training)
     return pd.DataFrame(rows, columns=['stage', 'axes', 'sizes'])
 
-# %% ../nbs/03_model.ipynb #bdb92d23
+# %% ../nbs/03_model.ipynb #42eb76d0
 def count_cost(
     model:ViT, # any model of this kit
-) -> dict: # trained, all: parameters without and with the fixed position embeddings; macs: multiply-adds of one image; macs_without_attention: less the two attention products; parts: macs of each part
-    "Count parameters and the multiply-adds of one image's forward pass."
+) -> dict: # trained, all: parameters without, with position embeddings; macs: multiply-adds; macs_without_attention; parts
+    "Count parameters and the multiply-adds of one image's forward pass, with and without the two attention products."
     p, training = next(model.parameters()), model.training
     x = torch.zeros(1, model.config['in_chans'], *[model.layout.image_size]*2, device=p.device, dtype=p.dtype)
     counter = FlopCounterMode(display=False)

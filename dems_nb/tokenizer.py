@@ -33,25 +33,26 @@ class PatchEmbed(nn.Conv2d):
         in_chans:int=3, # channels of the image
     ): super().__init__(in_chans, dim, kernel_size=patch_size, stride=patch_size)
 
-# %% ../nbs/01_tokenizer.ipynb #d969f2b5
+# %% ../nbs/01_tokenizer.ipynb #b60d1a5e
 class FactorizedPatchEmbed(nn.Sequential):
-    "Depthwise, depthwise, 1×1: a linear map of each large patch with few weights. Raises `ValueError` unless 4 divides the patch."
+    "Depthwise, depthwise, 1×1: a linear map of each patch with few weights. Raises `ValueError` unless 4 divides it."
     def __init__(self,
         patch_size:int, # side of a patch, pixels; divisible by 4
         dim:int, # width of a token
         in_chans:int=3, # channels of the image
     ):
-        if patch_size % 4: raise ValueError(f'patch_size {patch_size} is not divisible by 4: the factorised embedding cuts it in '
-                                            'steps of patch/4 and 4; choose another patch, or embed this scale plainly with a larger plain_scales')
+        if patch_size % 4:
+            raise ValueError(f'patch_size {patch_size} is not divisible by 4: the factorised embedding cuts it in steps of patch/4 '
+                             'and 4; choose another patch, or embed this scale plainly with a larger plain_scales')
         step = patch_size // 4
         super().__init__(
             nn.Conv2d(in_chans, in_chans, kernel_size=step, stride=step, groups=in_chans, bias=False),
             nn.Conv2d(in_chans, in_chans, kernel_size=4, stride=4, groups=in_chans, bias=False),
             nn.Conv2d(in_chans, dim, kernel_size=1))
 
-# %% ../nbs/01_tokenizer.ipynb #114c149f
+# %% ../nbs/01_tokenizer.ipynb #1fddb77d
 class MultiScaleTokenizer(nn.Module):
-    "An image to its multi-scale tokens (the paper's multi-scale tokenization figure). Raises `ValueError` for an image of another size."
+    "An image to its multi-scale tokens (the paper's figure of that name). Raises `ValueError` for an image of another size."
     def __init__(self,
         layout:TokenLayout, # the scales and their order
         dim:int, # width of a token; divisible by 4
@@ -70,6 +71,6 @@ class MultiScaleTokenizer(nn.Module):
     ) -> torch.Tensor: # (batch, region, token, dim)
         want = (self.in_chans, self.layout.image_size, self.layout.image_size)
         if x.ndim != 4 or tuple(x.shape[1:]) != want:
-            raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes (batch, {want[0]}, {want[1]}, {want[2]}): '
-                             'resize the images, or make the model with their image_size and in_chans')
+            raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes (batch, {want[0]}, '
+                             f'{want[1]}, {want[2]}): resize the images, or make the model with their image_size and in_chans')
         return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos

@@ -29,7 +29,7 @@ from .model import ViT, create_model
 from .weights import save_model, write_atomic
 from .data import get_dls, random_flip, random_shift
 
-# %% ../nbs/07_training.ipynb #d46de34d
+# %% ../nbs/07_training.ipynb #f882fed9
 @dataclass
 class Recipe:
     "Every choice that decides a training run. Raises `ValueError` for a value that cannot be."
@@ -40,7 +40,7 @@ class Recipe:
     epochs:int=12 # times every training image is seen
     bs:int=64 # images a step
     lr:float=2e-3 # peak learning rate
-    schedule:str='one_cycle' # 'paper': set once an epoch, warm-up then half a cosine; 'one_cycle': fastai's, set every step
+    schedule:str='one_cycle' # 'paper': once an epoch, warm-up, then half a cosine; 'one_cycle': fastai's, every step
     warmup:int=0 # epochs of linear warm-up, for 'paper'
     min_lr:float=1e-6 # where 'paper' starts and ends
     wd:float=.05 # weight decay of AdamW, on every trained parameter
@@ -58,15 +58,15 @@ class Recipe:
         for ok, said in _rules(self):
             if not ok: raise ValueError(said)
 
-# %% ../nbs/07_training.ipynb #ca06017d
+# %% ../nbs/07_training.ipynb #a8960b89
 def _rules(r):
     "What a recipe must satisfy: (does it, what to say if not)."
     yield r.epochs >= 1, f'epochs is {r.epochs}: give 1 or more'
     yield r.bs >= 1, f'bs is {r.bs}: give 1 or more images a step'
     yield r.lr > 0, f'lr is {r.lr}: give a learning rate above 0'
-    yield r.schedule in ('paper', 'one_cycle'), f"schedule is {r.schedule!r}: the known ones are 'paper' and 'one_cycle'"
-    yield 0 <= r.warmup < r.epochs or r.warmup == 0, f'warmup is {r.warmup} of {r.epochs} epochs: leave at least one epoch after it'
-    yield r.precision in ('auto', 'bf16', 'fp32'), f"precision is {r.precision!r}: the known ones are 'auto', 'bf16' and 'fp32'"
+    yield 0 <= r.warmup < r.epochs or r.warmup == 0, f'warmup is {r.warmup} of {r.epochs} epochs: leave one after it'
+    for k, known in (('schedule', ('paper', 'one_cycle')), ('precision', ('auto', 'bf16', 'fp32'))):
+        yield getattr(r, k) in known, f'{k} is {getattr(r, k)!r}: the known ones are {", ".join(known)}'
     for k in ('drop_path', 'attn_drop', 'label_smoothing'):
         yield 0 <= getattr(r, k) < 1, f'{k} is {getattr(r, k)}: give a probability from 0 to below 1'
 
@@ -81,20 +81,22 @@ def from_json(cls:Recipe,
 ) -> Recipe: # an equal recipe
     "A recipe from its JSON. Raises `ValueError` for an unknown field."
     given = json.loads(text)
-    unknown = sorted(given.keys() - {f.name for f in fields(cls)})
-    if unknown: raise ValueError(f'unknown recipe field {", ".join(unknown)}: the known ones are {", ".join(f.name for f in fields(cls))}')
+    known = [f.name for f in fields(cls)]
+    unknown = sorted(given.keys() - known)
+    if unknown: raise ValueError(f'unknown recipe field {", ".join(unknown)}: the known ones are {", ".join(known)}')
     return cls(**given)
 
-# %% ../nbs/07_training.ipynb #a87fa18c
+# %% ../nbs/07_training.ipynb #eabe562c
 def lr_schedule(
     epochs:int, # all epochs
     warmup:int, # epochs of linear warm-up among them
     peak:float, # highest learning rate
     floor:float=1e-6, # where the warm-up starts and the cosine ends
 ) -> list: # one learning rate an epoch
-    "The recipe's learning rate: `linspace(floor, peak, warmup)`, then `floor + (peak-floor)/2 · (1 + cos(π j/n))` for epoch j of the n that remain."
+    "Linear warm-up with both ends, then `floor + (peak-floor)/2 · (1 + cos(π j/n))` for epoch j of the n that remain."
     n = epochs - warmup
-    return [*np.linspace(floor, peak, warmup).tolist(), *(floor + (peak - floor)/2*(1 + math.cos(math.pi*j/n)) for j in range(n))]
+    cosine = [floor + (peak - floor)/2*(1 + math.cos(math.pi*j/n)) for j in range(n)]
+    return np.linspace(floor, peak, warmup).tolist() + cosine
 
 # %% ../nbs/07_training.ipynb #b9cb2b3c
 class EpochLR(Callback):
@@ -129,9 +131,9 @@ class Autocast(Callback):
         if self.context is not None: self.context.__exit__(None, None, None)
         self.context = None
 
-# %% ../nbs/07_training.ipynb #2e743e2f
+# %% ../nbs/07_training.ipynb #d357b39a
 class PlainAttentionOnCPU(Callback):
-    "While fitting on a CPU, compute attention by its plain formula, whose backward pass is faster for short sequences."
+    "While fitting on a CPU, compute attention by its plain formula: its backward pass is faster for short sequences."
     context = None
     def before_fit(self):
         if self.dls.device.type != 'cpu': return
@@ -151,7 +153,7 @@ class TidyLearner(Learner):
             for cb in self.cbs: getattr(cb, 'close', noop)()
             raise
 
-# %% ../nbs/07_training.ipynb #52bf8ee7
+# %% ../nbs/07_training.ipynb #22ddf999
 def make_learner(
     recipe:Recipe, # all hyperparameters
     dls:DataLoaders=None, # the data; by default what the recipe names
@@ -164,24 +166,33 @@ def make_learner(
     set_seed(recipe.seed)
     dls = dls or recipe_dls(recipe, device)
     if model is None:
-        model = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size, recipe.patch_size, drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
-    if model.config['n_classes'] != dls.c: raise ValueError(f"the model tells {model.config['n_classes']} classes apart and {dls.name} has {dls.c}: make a model with n_classes={dls.c}")
-    cbs = [*cbs, PlainAttentionOnCPU(), *([Autocast()] if recipe.precision == 'bf16' or recipe.precision == 'auto' and has_bf16(dls.device) else [])]
-    if recipe.schedule == 'paper': cbs.append(EpochLR(lr_schedule(recipe.epochs, recipe.warmup, recipe.lr, recipe.min_lr)))
+        model = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size, recipe.patch_size,
+                             drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
+    if (n := model.config['n_classes']) != dls.c:
+        raise ValueError(f'the model tells {n} classes apart and {dls.name} has {dls.c}: make a model with n_classes={dls.c}')
     opt = partial(OptimWrapper, opt=partial(torch.optim.AdamW, betas=(.9, .999), eps=1e-8, weight_decay=recipe.wd))
-    return TidyLearner(dls, model, CrossEntropyLossFlat(label_smoothing=recipe.label_smoothing), opt_func=opt, lr=recipe.lr, wd_bn_bias=True,
-                   metrics=accuracy, cbs=cbs, path=path)
+    loss = CrossEntropyLossFlat(label_smoothing=recipe.label_smoothing)
+    return TidyLearner(dls, model, loss, opt_func=opt, lr=recipe.lr, wd_bn_bias=True, metrics=accuracy,
+                       cbs=[*cbs, *_recipe_cbs(recipe, dls)], path=path)
+
+def _recipe_cbs(recipe, dls):
+    "The callbacks that a recipe asks for."
+    cbs = [PlainAttentionOnCPU()]
+    if recipe.precision == 'bf16' or recipe.precision == 'auto' and has_bf16(dls.device): cbs.append(Autocast())
+    if recipe.schedule == 'paper': cbs.append(EpochLR(lr_schedule(recipe.epochs, recipe.warmup, recipe.lr, recipe.min_lr)))
+    return cbs
 
 def recipe_dls(
     recipe:Recipe, # all hyperparameters
     device=None, # where the pictures live; by default fastai's default device
 ) -> DataLoaders: # the data that the recipe names
     "The DataLoaders of a recipe."
-    augment = ([random_flip] if recipe.flip else []) + ([partial(random_shift, by=recipe.shift)] if recipe.shift else [])
+    augment = [random_flip] if recipe.flip else []
+    if recipe.shift: augment.append(partial(random_shift, by=recipe.shift))
     return get_dls(recipe.dataset, image_size=recipe.image_size, bs=recipe.bs, device=device, n_train=recipe.n_train,
                    holdout=recipe.holdout, augment=augment, seed=recipe.seed)
 
-# %% ../nbs/07_training.ipynb #fc668d7a
+# %% ../nbs/07_training.ipynb #6a067de0
 @dataclass
 class Evaluation:
     "How a model did on a set of images, every one of them scored."
@@ -199,7 +210,9 @@ class Evaluation:
         z, n, p = 1.96, self.n, self.accuracy
         mid, half = p + z*z/(2*n), z*math.sqrt(p*(1-p)/n + z*z/(4*n*n))
         return (mid - half)/(1 + z*z/n), (mid + half)/(1 + z*z/n)
-    def __repr__(self): return f'{self.accuracy:.2%} of {self.n:,} images (95 % interval {self.interval[0]:.1%} to {self.interval[1]:.1%}), loss {self.loss:.3f}'
+    def __repr__(self):
+        low, high = self.interval
+        return f'{self.accuracy:.2%} of {self.n:,} images (95 % interval {low:.1%} to {high:.1%}), loss {self.loss:.3f}'
 
 def evaluate(
     model:ViT, # any model of this kit
@@ -211,7 +224,7 @@ def evaluate(
     logits, y = (torch.cat(t).cpu() for t in zip(*out))
     return Evaluation(logits.argmax(1), y, nn.functional.cross_entropy(logits.float(), y).item())
 
-# %% ../nbs/07_training.ipynb #20276228
+# %% ../nbs/07_training.ipynb #26c7318e
 def train(
     recipe:Recipe, # all hyperparameters
     out=None, # folder for recipe, history, model and result; by default nothing is written
@@ -221,7 +234,7 @@ def train(
     cbs:list=(), # further fastai callbacks
     bar:bool=True, # show fastai's progress bar
 ) -> Learner: # trained; `.evaluation` holds the final score and `.seconds` the time of the training
-    "Train by a recipe, evaluate once at the end, and write a run folder: recipe.json, history.csv, model.safetensors, result.json."
+    "Train by a recipe, evaluate once at the end, write a run folder: recipe, history, model and result."
     out = Path(out) if out else None
     if out: write_atomic(out/'recipe.json', recipe.to_json().encode()); cbs = [*cbs, CSVLogger()]
     learn = make_learner(recipe, dls, model, path=out or '.', device=device, cbs=cbs)
@@ -238,19 +251,22 @@ def train(
     return learn
 
 def _commit():
-    "The commit of the checkout this package lies in, '+' after it if files were changed since; None outside a checkout."
-    def git(*args): return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True, check=True).stdout.strip()
+    "The commit of the checkout this package lies in, '+' after it if files were changed since; None elsewhere."
+    def git(*args):
+        return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True, check=True).stdout.strip()
     try: return git('rev-parse', '--short=12', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
     except (OSError, subprocess.CalledProcessError): return None
 
 def _print_row(row):
     "One epoch in one line, for logs."
     epoch, train, valid, acc, seconds = row
-    print(f'epoch {epoch + 1:3}   loss {train:.3f} training, {valid:.3f} validation   accuracy {acc:.1%}   {seconds}', flush=True)
+    print(f'epoch {epoch + 1:3}   loss {train:.3f} train, {valid:.3f} valid   accuracy {acc:.1%}   {seconds}', flush=True)
 
 def _result(recipe, learn):
     "What a run came to, as plain JSON."
-    e = learn.evaluation
-    return dict(recipe=asdict(recipe), accuracy=e.accuracy, interval=e.interval, loss=e.loss, n_scored=e.n, scored_on='holdout' if recipe.holdout else 'test',
-                images_seen=recipe.epochs*len(learn.dls.train)*recipe.bs, seconds=round(learn.seconds, 1), device=str(learn.dls.device), threads=torch.get_num_threads(),
-                precision='bf16' if any(isinstance(cb, Autocast) for cb in learn.cbs) else 'fp32', torch=torch.__version__, python=platform.python_version(), dems_nb=__version__, commit=_commit())
+    e, seen = learn.evaluation, recipe.epochs*len(learn.dls.train)*recipe.bs
+    bf16 = any(isinstance(cb, Autocast) for cb in learn.cbs)
+    return dict(recipe=asdict(recipe), accuracy=e.accuracy, interval=e.interval, loss=e.loss, n_scored=e.n,
+                scored_on='holdout' if recipe.holdout else 'test', images_seen=seen, seconds=round(learn.seconds, 1),
+                device=str(learn.dls.device), threads=torch.get_num_threads(), precision='bf16' if bf16 else 'fp32',
+                torch=torch.__version__, python=platform.python_version(), dems_nb=__version__, commit=_commit())

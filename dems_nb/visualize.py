@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from .layout import TokenLayout
 from .model import ViT
 
-# %% ../nbs/08_visualize.ipynb #20352129
+# %% ../nbs/08_visualize.ipynb #9d78e9f3
 SCALE_COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')   # finest scale first
 
 def _picture(img, layout):
@@ -21,9 +21,15 @@ def _picture(img, layout):
     if img.ndim == 2: img = img[None]
     S = layout.image_size
     if img.ndim != 3 or img.shape[0] not in (1, 3) or tuple(img.shape[1:]) != (S, S):
-        raise ValueError(f'an image of shape {tuple(img.shape)} does not fit this layout: give (1 or 3, {S}, {S}); resize_images in dems_nb.data resizes')
+        raise ValueError(f'an image of shape {tuple(img.shape)} does not fit this layout: give (1 or 3, {S}, {S}); '
+                         'resize_images in dems_nb.data resizes')
     img = img.movedim(0, 2).cpu().numpy()
     return img[..., 0] if img.shape[2] == 1 else img
+
+def _fill(ax, layout, position, k, **style):
+    "Draw the box of one token of scale `k`, in that scale's colour."
+    x0, y0, x1, y1 = layout.boxes[position].tolist()
+    ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], **style))
 
 def _panel(ax, pic, layout, k):
     "Draw the image with the grid of scale `k`."
@@ -33,37 +39,38 @@ def _panel(ax, pic, layout, k):
     ax.set(xticks=[], yticks=[], xlim=(0, layout.image_size), ylim=(layout.image_size, 0))
     for side in ax.spines.values(): side.set(color=SCALE_COLORS[k % len(SCALE_COLORS)], lw=2)
 
-# %% ../nbs/08_visualize.ipynb #efdd717e
+# %% ../nbs/08_visualize.ipynb #12f8fb41
 def show_correspondence(
     img, # the picture, uint8 or 0…1 float, (1 or 3, image_size, image_size)
     layout:TokenLayout, # the scales
     position:int, # sequence position of the chosen token
 ) -> Figure: # a panel for each scale
-    "One token and every token of another scale that sees the same pixels. Raises `IndexError` for a position out of range."
+    "One token and all of other scales that see the same pixels. Raises `IndexError` for a position out of range."
     pic, linked = _picture(img, layout), layout.linked(position)
-    fig, axs = plt.subplots(1, len(layout.grids), figsize=(2.6*len(layout.grids), 3), layout='constrained', squeeze=False)
+    n = len(layout.grids)
+    fig, axs = plt.subplots(1, n, figsize=(2.6*n, 3), layout='constrained', squeeze=False)
     for k, ax in enumerate(axs[0]):
         _panel(ax, pic, layout, k)
         kin = [p for p in linked.tolist() if layout.scale[p] == k]
         own = k == layout.scale[position]
-        for p in kin + [position]*int(own):
-            x0, y0, x1, y1 = layout.boxes[p].tolist()
-            ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], alpha=.55, ec='w', lw=.7, label=str(p)))
-            if p == position:
-                for c, lw in (('k', 4), ('w', 2)): ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc='none', ec=c, lw=lw))
+        for p in kin + [position]*int(own): _fill(ax, layout, p, k, alpha=.55, ec='w', lw=.7, label=str(p))
+        if own:
+            for color, lw in (('k', 4), ('w', 2)): _fill(ax, layout, position, k, fill=False, ec=color, lw=lw)
         said = 'the chosen token' if own else f'{len(kin)} linked'
         ax.set_title(f'{layout.patch_sizes[k]}-pixel patches\n{said}', fontsize=10)
     return fig
 
-# %% ../nbs/08_visualize.ipynb #2514a6df
+# %% ../nbs/08_visualize.ipynb #6f634c3b
 def mixing_weights(
     model:ViT, # a model with interactions
     x:torch.Tensor, # one normalised image, (1, in_chans, image_size, image_size)
 ) -> list: # for each interaction its D, (region, token, mixed), each column sums to 1
     "The mixing weights of every interaction for one image. Raises `ValueError` for a model without interactions."
-    if not len(getattr(model, 'interactions', ())): raise ValueError('this model has no interactions, so there are no mixing weights: use a DEMS-ViT with mix_before set')
+    if not len(getattr(model, 'interactions', ())):
+        raise ValueError('this model has no interactions, so there are no mixing weights: use a DEMS-ViT with mix_before set')
     seen, training = [], model.training
-    hooks = [m.register_forward_hook(lambda m, inp, out: seen.append(m.weights(inp[0])[0])) for m in model.interactions]
+    def look(m, inp, out): seen.append(m.weights(inp[0])[0])
+    hooks = [m.register_forward_hook(look) for m in model.interactions]
     try:
         with torch.no_grad(): model.eval()(x)
     finally:
@@ -71,40 +78,40 @@ def mixing_weights(
         model.train(training)
     return seen
 
-# %% ../nbs/08_visualize.ipynb #483423c0
+# %% ../nbs/08_visualize.ipynb #8ef71490
 def show_mixing(
     model:ViT, # a model with interactions
     img, # the picture, uint8, (in_chans, image_size, image_size)
     x:torch.Tensor, # the same picture normalised for the model, (1, in_chans, image_size, image_size)
 ) -> Figure: # a row for each region: its most peaked mixed token; a panel for each scale
-    "Paint the first interaction's weights back onto the pixels: which tokens a mixed token of each region is made of."
+    "Paint the first interaction's weights back onto the pixels: what a mixed token of each region is made of."
     layout, D = model.layout, mixing_weights(model, x)[0].cpu()
     perplexity = torch.exp(-(D*D.clamp_min(1e-12).log()).sum(1))                 # region mixed
-    n = min(4, layout.n_regions)
-    fig, axs = plt.subplots(n, len(layout.grids), figsize=(2.3*len(layout.grids) + 1, 2.3*n), layout='constrained', squeeze=False)
+    rows, cols, scale = min(4, layout.n_regions), len(layout.grids), layout.scale[:layout.tokens_per_region]
+    fig, axs = plt.subplots(rows, cols, figsize=(2.3*cols + 1, 2.3*rows), layout='constrained', squeeze=False)
     for r, row in enumerate(axs):
         l = int(perplexity[r].argmin())
-        first = r*layout.tokens_per_region
+        d = D[r, :, l]
         for k, ax in enumerate(row):
             _panel(ax, _picture(img, layout), layout, k)
-            for t in (layout.scale[first:first + layout.tokens_per_region] == k).nonzero().flatten().tolist():
-                x0, y0, x1, y1 = layout.boxes[first + t].tolist()
-                ax.add_patch(Rectangle((x0, y0), x1-x0, y1-y0, fc=SCALE_COLORS[k % len(SCALE_COLORS)], ec='none', alpha=.85*float(D[r, t, l]/D[r, :, l].max())))
-            share = D[r, (layout.scale[first:first + layout.tokens_per_region] == k), l].sum()
-            ax.set_title(f'{layout.patch_sizes[k]}-pixel patches: {share:.0%}', fontsize=9)
-        row[0].set_ylabel(f'region {r}, mixed token {l}\nperplexity {perplexity[r, l]:.1f} of {D.shape[1]}', fontsize=9)
+            for t in (scale == k).nonzero().flatten().tolist():
+                _fill(ax, layout, r*layout.tokens_per_region + t, k, ec='none', alpha=.85*float(d[t]/d.max()))
+            ax.set_title(f'{layout.patch_sizes[k]}-pixel patches: {d[scale == k].sum():.0%}', fontsize=9)
+        said = f'region {r}, mixed token {l}\nperplexity {perplexity[r, l]:.1f} of {D.shape[1]}'
+        row[0].set_ylabel(said, fontsize=9)
     return fig
 
-# %% ../nbs/08_visualize.ipynb #f1c694dd
+# %% ../nbs/08_visualize.ipynb #701daabb
 def show_history(
-    histories:dict, # name -> list of (training loss, validation loss, accuracy), one an epoch, as in `learn.recorder.values`
+    histories:dict, # name -> (training loss, validation loss, accuracy) of each epoch, as in `learn.recorder.values`
 ) -> Figure: # two panels: loss and accuracy
     "Learning curves of one or more runs."
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout='constrained')
     for i, (name, values) in enumerate(histories.items()):
         values, color = np.array(values), f'C{i}'
         epochs = range(1, len(values) + 1)
-        left.plot(epochs, values[:, 0], '--', color=color, lw=1); left.plot(epochs, values[:, 1], color=color, label=name)
+        left.plot(epochs, values[:, 0], '--', color=color, lw=1)
+        left.plot(epochs, values[:, 1], color=color, label=name)
         right.plot(epochs, 100*values[:, 2], color=color, label=name)
     left.set(xlabel='epoch', ylabel='loss (dashed: training)'); right.set(xlabel='epoch', ylabel='accuracy, %')
     left.legend(); right.grid(alpha=.3); left.grid(alpha=.3)
@@ -117,7 +124,8 @@ def show_confusion(
     "Confusion matrix of an evaluation, in percent of each true class."
     from sklearn.metrics import ConfusionMatrixDisplay
     fig, ax = plt.subplots(figsize=(6.4, 5.4), layout='constrained')
-    ConfusionMatrixDisplay.from_predictions(evaluation.target, evaluation.predicted, labels=range(len(classes)), display_labels=classes, normalize='true',
-                                            values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax, text_kw=dict(fontsize=7))
+    ConfusionMatrixDisplay.from_predictions(
+        evaluation.target, evaluation.predicted, labels=range(len(classes)), display_labels=classes, normalize='true',
+        values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax, text_kw=dict(fontsize=7))
     ax.set(xlabel='given', ylabel='true'); plt.setp(ax.get_xticklabels(), ha='right')
     return fig

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['write_atomic', 'save_model', 'read_safetensors', 'load_model', 'load_released', 'load_bundled']
 
-# %% ../nbs/04_weights.ipynb #99728d6a
+# %% ../nbs/04_weights.ipynb #56780826
 import json, math, os, pickle, tempfile, torch
 from importlib.resources import as_file, files
 from pathlib import Path
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
-from .model import ViT, build_model, create_model
+from .model import ViT, build_model
 
 # %% ../nbs/04_weights.ipynb #1bc22e3e
 def write_atomic(
@@ -42,28 +42,30 @@ def save_model(
     meta = {'format': 'dems_nb', 'config': json.dumps(model.config), **{k: str(v) for k, v in notes.items()}}
     return write_atomic(path, save(tensors, meta))
 
-# %% ../nbs/04_weights.ipynb #42999e7d
+# %% ../nbs/04_weights.ipynb #c2d0e630
 def read_safetensors(
     path, # a safetensors file
 ) -> tuple: # (tensors by name, metadata strings by name)
-    "Read tensors and metadata. Raises `FileNotFoundError` for no file and `ValueError` for one that is cut off or of another kind."
+    "Read tensors and metadata. Raises `FileNotFoundError`, or `ValueError` for a file that is cut off or of another kind."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'there is no file {path}: give the path of a .safetensors file written by save_model')
+    if not path.is_file(): raise FileNotFoundError(f'there is no file {path}: give the path of a file written by save_model')
     try:
         with safe_open(path, framework='pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except (SafetensorError, ValueError) as e:
-        raise ValueError(f'{path} is no complete safetensors file ({e}): it was cut off, or is of another kind; '
-                         'save it again with save_model, or use load_released for a .pth of the released code') from None
+        raise ValueError(f'{path} is no complete safetensors file ({e}): it was cut off, or is of another kind; save it again '
+                         'with save_model, or use load_released for a .pth of the released code') from None
 
-# %% ../nbs/04_weights.ipynb #524885d5
+# %% ../nbs/04_weights.ipynb #c5ec3bec
 def load_model(
     path, # file written by `save_model`
 ) -> ViT: # the model, float32, on the CPU, in eval mode
-    "Bring a model back from its file alone. Raises `FileNotFoundError`, or `ValueError` for a file that is none of ours."
+    "Bring a model back from its file. Raises `FileNotFoundError`, or `ValueError` for a file that is none of ours."
     tensors, meta = read_safetensors(path)
-    if 'config' not in meta: raise ValueError(f'{path} holds tensors but no model configuration: it was not written by save_model')
+    if 'config' not in meta:
+        raise ValueError(f'{path} holds tensors but no model configuration: it was not written by save_model')
     try: config = json.loads(meta['config'])
-    except ValueError: raise ValueError(f'{path}: its model configuration is not readable; save it again with save_model') from None
+    except ValueError:
+        raise ValueError(f'{path}: its model configuration is not readable; save it again with save_model') from None
     model = build_model(config)
     _fit(model, {k: v.float() for k, v in tensors.items()}, path)
     return model.eval()
@@ -72,49 +74,60 @@ def _fit(model, tensors, path):
     "Load `tensors` into `model`, or raise a `ValueError` that names what does not fit."
     own = model.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    wrong = [f'{k} is {tuple(tensors[k].shape)}, not {tuple(own[k].shape)}' for k in own if k in tensors and own[k].shape != tensors[k].shape]
-    said = [f'{n} {", ".join(ks[:3])}{" …" if len(ks) > 3 else ""}' for n, ks in (('missing', missing), ('unknown', extra), ('shape', wrong)) if ks]
+    shared = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+    wrong = [f'{k} is {tuple(tensors[k].shape)}, not {tuple(own[k].shape)}' for k in shared]
+    lists = [('missing', missing), ('unknown', extra), ('shape', wrong)]
+    said = [f'{name} {", ".join(ks[:3])}{" …" if len(ks) > 3 else ""}' for name, ks in lists if ks]
     if said: raise ValueError(f'the weights in {path} do not fit the model: {"; ".join(said)}')
     model.load_state_dict(tensors)
 
-# %% ../nbs/04_weights.ipynb #de04120b
+# %% ../nbs/04_weights.ipynb #08616f98
 def _released_state(source):
     "The bare state dict of a released checkpoint: a path or a dict, nested or not, with `module.` or without."
     if not isinstance(source, dict):
         path = Path(source)
-        if not path.is_file(): raise FileNotFoundError(f'there is no file {path}: give the path of a checkpoint of the released code')
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no file {path}: give the path of a checkpoint of the released code')
         try: source = torch.load(path, map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as e:
-            raise ValueError(f'{path} was refused and nothing in it was run: it holds more than tensors and plain containers, or is no checkpoint. '
-                             'Save its state dict alone and load that') from e
+            raise ValueError(f'{path} was refused and nothing in it was run: it holds more than tensors and plain containers, '
+                             'or is no checkpoint. Save its state dict alone and load that') from e
         except Exception as e:
-            raise ValueError(f'{path} is no complete PyTorch checkpoint ({str(e).partition(chr(10))[0]}): it was cut off or is of another kind') from None
+            raise ValueError(f'{path} is no complete PyTorch checkpoint ({str(e).partition(chr(10))[0]}): '
+                             'it was cut off or is of another kind') from None
     if isinstance(source, dict) and isinstance(source.get('model'), dict): source = source['model']
     if not isinstance(source, dict) or not all(isinstance(v, torch.Tensor) for v in source.values()) or not source:
-        raise ValueError('this checkpoint holds no state dict: expected tensors by name, or a dict with such a dict under "model"')
+        raise ValueError('this checkpoint holds no state dict: expected tensors by name, or such a dict under "model"')
     return {k.removeprefix('module.'): v for k, v in source.items()}
 
-# %% ../nbs/04_weights.ipynb #2f894fd4
+# %% ../nbs/04_weights.ipynb #4f688986
+_suffixes = '', '_2', '_4', '_8'                 # of the released names, one a scale, finest first
+
 def _released_config(sd, heads, mix_before):
     "The configuration that a released state dict's shapes tell. Raises `ValueError` where they tell none."
     def shape(key):
         if key not in sd: raise ValueError(f'this is no checkpoint of the released DEMS-ViT: it has no {key}')
         return tuple(sd[key].shape)
     dim, in_chans, p, _ = shape('patch_embed.proj.weight')
-    grids = [math.isqrt(shape(f'pos_embed{s}')[1]) for s in ('', '_2', '_4', '_8')]
+    grids = [math.isqrt(shape(f'pos_embed{s}')[1]) for s in _suffixes]
     depth = 1 + max((int(k.split('.')[1]) for k in sd if k.startswith('blocks.')), default=-1)
     n_mixed = tuple(shape(f'mlp{i}.fc3.weight')[0] for i in (1, 2))
-    if grids != [grids[3]*8, grids[3]*4, grids[3]*2, grids[3]] or any(g*g != shape(f'pos_embed{s}')[1] for g, s in zip(grids, ('', '_2', '_4', '_8'))):
-        raise ValueError(f'the shapes of this checkpoint fit no DEMS-ViT: its position embeddings are for grids of side {grids}, which do not halve from scale to scale')
+    square = all(g*g == shape(f'pos_embed{s}')[1] for g, s in zip(grids, _suffixes))
+    if grids != [grids[3]*n for n in (8, 4, 2, 1)] or not square:
+        raise ValueError(f'the shapes of this checkpoint fit no DEMS-ViT: its position embeddings are for grids of side {grids}, '
+                         'which do not halve from scale to scale')
     if heads is None: heads = dim//64
-    if heads < 1 or dim % heads: raise ValueError(f'the number of heads is not stored and cannot be told for width {dim} with heads={heads}: pass heads=, a divisor of {dim}')
-    return dict(arch='dems', image_size=grids[0]*p, patch_sizes=(p, 2*p, 4*p, 8*p), in_chans=in_chans, n_classes=shape('head.weight')[0],
-                dim=dim, depth=depth, heads=heads, mix_before=tuple(mix_before), n_mixed=n_mixed)
+    if heads < 1 or dim % heads:
+        raise ValueError(f'the number of heads is not stored and cannot be told for width {dim} with heads={heads}: '
+                         f'pass heads=, a divisor of {dim}')
+    return dict(arch='dems', image_size=grids[0]*p, patch_sizes=(p, 2*p, 4*p, 8*p), in_chans=in_chans, dim=dim, depth=depth,
+                n_classes=shape('head.weight')[0], heads=heads, mix_before=tuple(mix_before), n_mixed=n_mixed)
 
-# %% ../nbs/04_weights.ipynb #820ac4e6
+# %% ../nbs/04_weights.ipynb #9f4451e2
 _released_names = {'patch_embed.proj': 'tokenizer.embeds.0', 'patch_embed_2.proj': 'tokenizer.embeds.1'}
 for _s, _k in (('4', 2), ('8', 3)):
-    for _i, _part in enumerate(('proj-1', 'proj-2', 'point_wise')): _released_names[f'patch_embed_{_s}.proj.{_part}'] = f'tokenizer.embeds.{_k}.{_i}'
+    for _i, _part in enumerate(('proj-1', 'proj-2', 'point_wise')):
+        _released_names[f'patch_embed_{_s}.proj.{_part}'] = f'tokenizer.embeds.{_k}.{_i}'
 for _n in (1, 2):
     _released_names[f'mlp{_n}.norm'] = f'interactions.{_n-1}.norm'
     _released_names.update({f'mlp{_n}.fc{_i+1}': f'interactions.{_n-1}.mlp.{2*_i}' for _i in range(3)})
@@ -126,27 +139,31 @@ def _our_name(key):
     if stem in _released_names: return f'{_released_names[stem]}.{leaf}'
     return key.replace('.mlp.fc1.', '.mlp.0.').replace('.mlp.fc2.', '.mlp.2.')
 
-# %% ../nbs/04_weights.ipynb #bc2c1c58
+# %% ../nbs/04_weights.ipynb #1407970d
+def _check_doubles(sd, model):
+    "Raise `ValueError` unless what the file holds besides the weights is what it must be: fixed embeddings, second copies."
+    stored = torch.cat([sd[f'pos_embed{s}'][0].float() for s in _suffixes])[model.layout.order]
+    far = (stored - model.tokenizer.pos.flatten(0, 1)).abs().amax(1) > 1e-4
+    if far.any():
+        name = f'pos_embed{_suffixes[int(model.layout.scale[far][0])]}'
+        raise ValueError(f'{name} is not the fixed sine-cosine embedding: this checkpoint is of another model')
+    for key in (k for k in sd if k.startswith('norm_merge')):
+        twin = key.replace('norm_merge', 'mlp').replace('.', '.norm.', 1)
+        if twin in sd and not torch.equal(sd[twin], sd[key]):
+            raise ValueError(f'{key} differs from its second copy {twin}: the file is damaged')
+
+# %% ../nbs/04_weights.ipynb #957831c3
 def load_released(
     path_or_dict, # a .pth of the released code, or its (state) dict
     heads:int=None, # attention heads, which the file does not tell; by default width/64, as in the paper's sizes
     mix_before:tuple=(6,10), # the blocks before which tokens are mixed, which the file does not tell either
 ) -> ViT: # DEMSViT in eval mode, float32, on the CPU
-    "Load a checkpoint of the released code (`spec`: its keys and shapes). Raises `ValueError` for one that fits no configuration or carries code."
+    "Load a checkpoint of the released code. Raises `ValueError` for one that fits no configuration or carries code."
     sd = _released_state(path_or_dict)
     model = build_model(_released_config(sd, heads, mix_before))
-    start, tensors = 0, {}
-    for k, (grid, s) in enumerate(zip(model.layout.grids, ('', '_2', '_4', '_8'))):
-        ours = model.tokenizer.pos.flatten(0, 1)[model.layout.order.argsort()][start:start + grid**2]
-        if not torch.allclose(sd[f'pos_embed{s}'][0].float(), ours, atol=1e-4): raise ValueError(f'pos_embed{s} is not the fixed sine-cosine embedding: this checkpoint is of another model')
-        start += grid**2
-    for key, v in sd.items():
-        if key.startswith('pos_embed'): continue
-        if key.startswith('norm_merge'):
-            twin = sd.get(key.replace('norm_merge', 'mlp').replace('.', '.norm.', 1))
-            if twin is not None and not torch.equal(twin, v): raise ValueError(f'{key} differs from its second copy {key.replace("norm_merge", "mlp").replace(".", ".norm.", 1)}: the file is damaged')
-            continue
-        tensors[_our_name(key)] = v.float().reshape(()) if key.endswith('.scale') else v.float()
+    _check_doubles(sd, model)
+    keys = [k for k in sd if not k.startswith(('pos_embed', 'norm_merge'))]
+    tensors = {_our_name(k): sd[k].float().reshape(()) if k.endswith('.scale') else sd[k].float() for k in keys}
     _fit(model, tensors, 'this checkpoint')
     return model.eval()
 

@@ -113,7 +113,7 @@ def test_splits():
     assert torch.equal(same.valid.dataset.x, dls.valid.dataset.x)
 
 @pytest.mark.parametrize('said, kw', [("unknown data set 'cifar': the known ones are sample, fashionmnist", dict(dataset='cifar')), ('holdout is 25', dict(holdout=25)),
-    ('holdout is -10', dict(holdout=-10)), ('holdout is 6000', dict(holdout=6000)), ('n_train is 6000', dict(holdout=10, n_train=6000)), ('n_train is 5', dict(n_train=5))])
+    ('holdout is -10', dict(holdout=-10)), ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)), ('n_train is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=10, n_train=6000)), ('n_train is 5', dict(n_train=5))])
 def test_bad_arguments(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls(device='cpu', **kw)
     assert said in str(e.value)

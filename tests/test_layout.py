@@ -77,8 +77,8 @@ def test_regions_by_reshaping_follow_order(l):
     assert x.shape == (1, l.n_regions, l.tokens_per_region, 1) and torch.equal(x.flatten(), l.order)
 
 @pytest.mark.parametrize('args, said', [
-    ((30, (2, 4, 8, 16)), 'image_size 30 is not divisible by the largest patch 16: use an image side of 16 or 32'),
-    ((8, (2, 4, 8, 16)), 'use an image side of 16'),
+    ((30, (2, 4, 8, 16)), 'image_size 30 is not divisible by the largest patch 16: use a side of 16 or 32, or smaller patches'),
+    ((8, (2, 4, 8, 16)), 'use a side of 16, or smaller patches'),
     ((32, (4, 2)), '2 is not a larger multiple of 4'), ((32, (2, 2)), '2 is not a larger multiple of 2'), ((32, (2, 3)), '3 is not'),
     ((32, ()), 'patch_sizes is empty'), ((0, (2,)), 'image_size is 0'), ((32, (0,)), 'a patch size is 0'), ((32., (2,)), 'image_size is 32.0'), ((True, (1,)), 'image_size is True')])
 def test_impossible_layouts_are_refused(args, said):
