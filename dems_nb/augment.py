@@ -277,7 +277,7 @@ def draw_chosen(
     one = (3*u[1]).floor().clamp(max=2)
     return jittered, one == 0, one == 1, one == 2
 
-# %% ../nbs/06_augment.ipynb #e9251b13
+# %% ../nbs/06_augment.ipynb #19d5fbb1
 class Augment:
     "The recipe's training augmentation for a batch on its device; call it with pictures and a generator. Raises `ValueError` for what it cannot take."
     def __init__(self,
@@ -286,8 +286,7 @@ class Augment:
         normalize:bool=True, # give floats with about zero mean; otherwise bytes, for a later `Normalize`
     ):
         if size < 1: raise ValueError(f'size is {size}: give a side of 1 pixel or more')
-        self.size, self.schedule, self.normalize, self.epoch = size, schedule, normalize, 0
-        self.p = torch.tensor(schedule(0))
+        self.size, self.schedule, self.normalize, self.p = size, schedule, normalize, torch.tensor(schedule(0))
         mean, std = ((.485, .456, .406), (.229, .224, .225)) if schedule.in_chans == 3 else ((.5,), (.5,))
         self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
 
@@ -296,7 +295,6 @@ class Augment:
     ): # itself
         "Go to an epoch of the schedule."
         self.p.copy_(torch.tensor(self.schedule(epoch)))
-        self.epoch = epoch
         return self
 
     def to(self,
