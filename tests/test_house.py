@@ -89,7 +89,7 @@ def test_one_notebook_one_module():
     assert named == have and len(chapters) == len(named)
 
 # who may import whom: the rooms below, one way only
-may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'data': [],
+may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'data': [], 'augment': [],
        'training': ['model', 'weights', 'data'], 'visualize': ['layout', 'model'], 'demo': None}
 
 @pytest.mark.parametrize('module', sorted(p.stem for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_')))
