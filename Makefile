@@ -48,9 +48,10 @@ run: $(STAMP)
 	$(TIDY) PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NB)
 	$(BIN)/nbdev_clean
 
-# index.ipynb lives in nbs/ and README.md beside it, one folder up: links to notebooks and pictures get the folder's name.
+# index.ipynb lives in nbs/, README.md one folder up: links follow, and code is marked as Python.
 readme: $(STAMP)
 	@$(TIDY) $(BIN)/jupyter nbconvert --to markdown --stdout --log-level ERROR \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_input_tags=remove_input nbs/index.ipynb \
-	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g' > $(README).new
+	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g; s#\]\(\.\./#](#g' \
+	  | cat -s | awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } { print }' > $(README).new
 	@mv $(README).new $(README)

@@ -224,17 +224,18 @@ def gaussian_blur(
     "Blur each image by its own width."
     return blur_weights(sigma, x.shape[2])[:, None] @ x @ blur_weights(sigma, x.shape[3])[:, None].mT
 
-# %% ../nbs/06_augment.ipynb #e4ed97ff
+# %% ../nbs/06_augment.ipynb #1fe41368
 class AugmentSchedule:
     "How likely jitter, grey and solarise are in each epoch. Raises `ValueError` for a mode or number that cannot be."
     modes = ('cosine', 'frozen', 'off', 'three_way')
     def __init__(self,
         epochs:int, # epochs of the whole training, E
         p0:float=.6, # probability in epoch 0; the paper's tiny model has 0.6, the small one 0.8
-        mode:str='cosine', # 'cosine': falls to 0; 'frozen': stays p0; 'off': jitter .8, grey .2, solarise .2; 'three_way': jitter .8, and grey, solarise or blur
+        mode:str='cosine', # 'cosine' falls to 0, 'frozen' stays, 'off' is .8, .2, .2, 'three_way' is DeiT III's choice
         in_chans:int=3, # channels of the pictures, 1 or 3; grey ones are never made grey
     ):
-        if mode not in self.modes: raise ValueError(f'mode is {mode!r}: the known ones are {", ".join(map(repr, self.modes))}')
+        if mode not in self.modes:
+            raise ValueError(f'mode is {mode!r}: the known ones are {", ".join(map(repr, self.modes))}')
         if epochs < 1: raise ValueError(f'epochs is {epochs}: give 1 or more')
         if not 0 <= p0 <= 1: raise ValueError(f'p0 is {p0}: give a probability from 0 to 1')
         if in_chans not in (1, 3): raise ValueError(f'in_chans is {in_chans}: pictures have 1 channel or 3')
@@ -244,7 +245,8 @@ class AugmentSchedule:
         epoch:int, # the epoch, from 0
     ) -> tuple: # probabilities of jitter, grey, solarise
         "The three probabilities in an epoch; in mode 'three_way' grey and solarise are drawn otherwise and stand at 1/3."
-        if not 0 <= epoch < self.epochs: raise ValueError(f'epoch is {epoch} of {self.epochs}: give one from 0 to {self.epochs - 1}')
+        if not 0 <= epoch < self.epochs:
+            raise ValueError(f'epoch is {epoch} of {self.epochs}: give one from 0 to {self.epochs - 1}')
         if self.mode == 'three_way': return .8, 1/3, 1/3
         if self.mode == 'off': return .8, .2 if self.in_chans == 3 else 0., .2
         return (self.p0*(1 + math.cos(math.pi*epoch/self.epochs))/2 if self.mode == 'cosine' else self.p0,)*3
@@ -277,9 +279,9 @@ def draw_chosen(
     one = (3*u[1]).floor().clamp(max=2)
     return jittered, one == 0, one == 1, one == 2
 
-# %% ../nbs/06_augment.ipynb #19d5fbb1
+# %% ../nbs/06_augment.ipynb #e67573bd
 class Augment:
-    "The recipe's training augmentation for a batch on its device; call it with pictures and a generator. Raises `ValueError` for what it cannot take."
+    "The recipe's training augmentation for a batch, on its device. Raises `ValueError` for what it cannot take."
     def __init__(self,
         size:int, # side of the result, pixels
         schedule:AugmentSchedule, # how likely jitter, grey and solarise are; also tells the channels
@@ -304,7 +306,7 @@ class Augment:
         self.p, self.mean, self.std = (t.to(device) for t in (self.p, self.mean, self.std))
         return self
 
-# %% ../nbs/06_augment.ipynb #0394bb01
+# %% ../nbs/06_augment.ipynb #59eece75
 @patch
 def draw(self:Augment,
     x:torch.Tensor, # uint8 (batch, 1 or 3, height, width)
@@ -314,7 +316,8 @@ def draw(self:Augment,
     n, (height, width) = len(x), x.shape[2:]
     box, jitter = draw_crop(n, generator, height, width), draw_jitter(n, generator)
     sigma = .1 + 1.9*_rand(generator, n)
-    return Drawn(box, *jitter, sigma, *draw_chosen(n, generator, self.p, self.schedule.mode == 'three_way'), draw_coin(n, generator))
+    chosen = draw_chosen(n, generator, self.p, self.schedule.mode == 'three_way')
+    return Drawn(box, *jitter, sigma, *chosen, draw_coin(n, generator))
 
 @patch
 def apply(self:Augment,
@@ -331,7 +334,7 @@ def apply(self:Augment,
     x = flip(x, drawn.mirrored)
     return (x - self.mean)/self.std if self.normalize else (255*x).round().to(torch.uint8)
 
-# %% ../nbs/06_augment.ipynb #93990702
+# %% ../nbs/06_augment.ipynb #0f993b3b
 @patch
 def __call__(self:Augment,
     x:torch.Tensor, # uint8 (batch, 1 or 3, height, width)
@@ -340,8 +343,11 @@ def __call__(self:Augment,
     "Draw for each image of the batch, then do it."
     c = self.schedule.in_chans
     if x.dtype != torch.uint8: raise ValueError(f'the pictures are {x.dtype}: give bytes, torch.uint8')
-    if x.ndim != 4 or x.shape[1] != c: raise ValueError(f'the pictures have shape {tuple(x.shape)}: give (batch, {c}, height, width), or a schedule with other in_chans')
-    if generator.device.type != x.device.type: raise ValueError(f'the generator is on {generator.device} and the pictures on {x.device}: make it with torch.Generator({x.device.type!r})')
+    if x.ndim != 4 or x.shape[1] != c:
+        raise ValueError(f'the pictures have shape {tuple(x.shape)}: give (batch, {c}, height, width), or another in_chans')
+    if generator.device.type != x.device.type:
+        raise ValueError(f'the generator is on {generator.device} and the pictures on {x.device}: '
+                         f'make it with torch.Generator({x.device.type!r})')
     if self.p.device != x.device: self.to(x.device)
     return self.apply(x, self.draw(x, generator))
 
@@ -393,7 +399,7 @@ def draw_share(
     total = u.sum(0)
     return _first((total > 0) & (total <= 1), u[0]/total)[0]
 
-# %% ../nbs/06_augment.ipynb #2f4be188
+# %% ../nbs/06_augment.ipynb #29d8275c
 class Mix:
     "Mixup or cutmix, one of the two for each batch, with smoothed targets. Raises `ValueError` for an impossible number."
     def __init__(self,
@@ -415,5 +421,7 @@ class Mix:
     ) -> tuple: # pictures, the same shape, and targets (batch, n_classes)
         "Mix a batch. Everything is drawn each time, for both ways, and a coin decides."
         if not x.is_floating_point(): raise ValueError(f'the pictures are {x.dtype}: mix floats, after `Augment`')
-        over, cut = mixup_mask(draw_share(generator, self.mixup)), cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
-        return mix(x, soft_targets(y, self.n_classes, self.smoothing), torch.where(draw_coin(1, generator), over, cut))
+        over = mixup_mask(draw_share(generator, self.mixup))
+        cut = cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
+        target = soft_targets(y, self.n_classes, self.smoothing)
+        return mix(x, target, torch.where(draw_coin(1, generator), over, cut))
