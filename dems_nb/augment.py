@@ -306,7 +306,7 @@ class Augment:
         self.p, self.mean, self.std = (t.to(device) for t in (self.p, self.mean, self.std))
         return self
 
-# %% ../nbs/06_augment.ipynb #59eece75
+# %% ../nbs/06_augment.ipynb #39135855
 @patch
 def draw(self:Augment,
     x:torch.Tensor, # uint8 (batch, 1 or 3, height, width)
@@ -319,6 +319,7 @@ def draw(self:Augment,
     chosen = draw_chosen(n, generator, self.p, self.schedule.mode == 'three_way')
     return Drawn(box, *jitter, sigma, *chosen, draw_coin(n, generator))
 
+# %% ../nbs/06_augment.ipynb #cbd8c63e
 @patch
 def apply(self:Augment,
     x:torch.Tensor, # uint8 (batch, 1 or 3, height, width)

@@ -73,7 +73,7 @@ def _find_fashion(root=None):
         for d in (base, base/'FashionMNIST'/'raw', base/'fashion-mnist'):
             if all((d/gz).is_file() or (d/gz[:-3]).is_file() for gz in _fashion_files): return d
 
-# %% ../nbs/05_data.ipynb #0b934e3c
+# %% ../nbs/05_data.ipynb #fe31a11d
 def _read_idx(folder, gz, reader):
     "Read one file with torchvision's reader, unpacking it first if it is packed (gzip checks its own checksum)."
     plain = folder/gz.removesuffix('.gz')
@@ -95,6 +95,7 @@ def _read_fashion(folder, split):
                          f'and {len(y)} labels up to {int(y.max())}; fetch them again')
     return Images(x[:, None], y)
 
+# %% ../nbs/05_data.ipynb #f768b0f8
 def _load_fashion(root=None, download=True):
     "Fashion-MNIST in full: (training images, test images). Downloads it if it is in no known folder."
     folder = _find_fashion(root)
@@ -112,7 +113,7 @@ def _by_hand(target):
             "or name the folder that has them with root= or $DEMS_DATA, or install Debian's package "
             "dataset-fashion-mnist; or use dataset 'sample', which needs no download")
 
-# %% ../nbs/05_data.ipynb #02721b82
+# %% ../nbs/05_data.ipynb #b5bc32c1
 class DeviceDL(DataLoader):
     "A fastai DataLoader whose pictures live in one uint8 tensor on one device; batches are made there."
     def __init__(self,
@@ -137,14 +138,18 @@ class DeviceDL(DataLoader):
         self.generator = torch.Generator(self.device)
         return self
 
-    def new(self,
-        dataset=None, # other pictures; by default its own
-        cls=None, # another class of loader; by default its own
-        **kwargs
-    ): # a loader like this one, with what is given changed
-        own = dict(bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device, tfms=self.tfms,
-                   seed=self.seed)
-        return (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
+
+# %% ../nbs/05_data.ipynb #0cba785b
+@patch
+def new(self:DeviceDL,
+    dataset=None, # other pictures; by default its own
+    cls=None, # another class of loader; by default its own
+    **kwargs
+) -> DeviceDL: # with what is given changed
+    "A loader like this one."
+    own = dict(bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device, tfms=self.tfms,
+               seed=self.seed)
+    return (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
 
 # %% ../nbs/05_data.ipynb #f5c85bd8
 @patch

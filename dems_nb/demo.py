@@ -48,7 +48,7 @@ def linear_baseline(
     loss = torch.nn.functional.nll_loss(p.clamp_min(1e-12).log(), yt).item()
     return Evaluation(p.argmax(1), yt, loss), seconds
 
-# %% ../nbs/12_demo.ipynb #0a008767
+# %% ../nbs/12_demo.ipynb #8930af09
 def _row(name, evaluation, model=None, seconds=None, params=None, macs=None):
     "One line of the demo's table."
     if model is not None: cost = count_cost(model); params, macs = cost['trained'], cost['macs']
@@ -57,6 +57,7 @@ def _row(name, evaluation, model=None, seconds=None, params=None, macs=None):
             'parameters': f'{params:,}', 'multiply-adds': f'{macs/1e6:.1f} M' if macs > 1e5 else f'{macs/1e6:.2f} M',
             'seconds': '' if seconds is None else f'{seconds:.0f}'}
 
+# %% ../nbs/12_demo.ipynb #88a919a7
 def demo(
     out='out/demo', # folder for the models and pictures
     epochs:int=14, # epochs from scratch
@@ -66,8 +67,7 @@ def demo(
 ) -> pd.DataFrame: # one row a model
     "Train DEMS and a plain ViT on the sample, fine-tune the bundled model, compare with a linear one; draw pictures."
     out, device = Path(out), torch.device(device or default_device())
-    dls = get_dls('sample', device=device)
-    rows, runs = [], {}
+    dls, rows, runs = get_dls('sample', device=device), [], {}
     linear, seconds = linear_baseline(dls)
     for name in ('dems_nano', 'vit_nano'):
         print(f'\n{name}, from scratch: {epochs} epochs of the sample on {device}', flush=True)
@@ -80,8 +80,7 @@ def demo(
     tuned = train(finetune_recipe(finetune_epochs), out/'finetuned', model=bundled, device=device, bar=bar)
     rows.append(_row('dems_nano, bundled ¹, fine-tuned', tuned.evaluation, tuned.model, tuned.seconds))
     pictures(out, runs, tuned)
-    table = pd.DataFrame(rows)
-    write_atomic(out/'table.csv', table.to_csv(index=False).encode())
+    write_atomic(out/'table.csv', (table := pd.DataFrame(rows)).to_csv(index=False).encode())
     return table
 
 # %% ../nbs/12_demo.ipynb #d25fd733

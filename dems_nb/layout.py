@@ -132,13 +132,13 @@ def linked(self:TokenLayout,
     inside = ((lo >= lo[position]) & (hi <= hi[position])).all(1)
     return ((holds | inside) & (self.scale != self.scale[position])).nonzero().flatten()
 
-# %% ../nbs/00_layout.ipynb #2e783e13
+# %% ../nbs/00_layout.ipynb #10d221cc
 @patch
 def to_regions(self:TokenLayout,
     x:torch.Tensor, # one scale's feature map, (batch, dim, grid, grid)
 ) -> torch.Tensor: # (batch, region, tokens of that scale in a region, dim)
     "Cut one scale's feature map into regions, by reshaping alone."
-    B, C, G, _ = x.shape
-    R = self.grids[-1]
-    x = x.reshape(B, C, R, G//R, R, G//R)                               # batch dim R i C j
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(B, R*R, (G//R)**2, C)    # batch (R C) (i j) dim
+    B, dim, G, _ = x.shape
+    g = self.grids[-1]; n = G//g
+    x = x.reshape(B, dim, g, n, g, n)                                   # batch dim R i C j
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(B, g*g, n*n, dim)        # batch (R C) (i j) dim

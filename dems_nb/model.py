@@ -76,7 +76,7 @@ def _init(m):
         nn.init.trunc_normal_(m.weight, std=.02)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
-# %% ../nbs/03_model.ipynb #518cc96e
+# %% ../nbs/03_model.ipynb #61dbcde8
 class ViT(nn.Module):
     "Plain vision transformer over the tokens of a `TokenLayout`, with fixed position embedding and a class token."
     def __init__(self,
@@ -93,17 +93,27 @@ class ViT(nn.Module):
         plain_scales:int=2, # how many of the finest scales get a full projection
     ):
         super().__init__()
-        layout = self.layout = TokenLayout(image_size, patch_sizes)
-        self.config = dict(arch='vit', image_size=image_size, patch_sizes=layout.patch_sizes, in_chans=in_chans,
+        self.layout = TokenLayout(image_size, patch_sizes)
+        self.config = dict(arch='vit', image_size=image_size, patch_sizes=self.layout.patch_sizes, in_chans=in_chans,
                            n_classes=n_classes, dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio,
                            drop_path=drop_path, attn_drop=attn_drop, plain_scales=plain_scales)
         _check_sizes(self.config)
-        self.tokenizer = MultiScaleTokenizer(layout, dim, in_chans, plain_scales)
-        self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=.02))
-        drops = torch.linspace(0, drop_path, depth).tolist()
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, d, attn_drop) for d in drops)
-        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, n_classes)
+        self.build(**self.config)
         self.apply(_init)
+
+# %% ../nbs/03_model.ipynb #57aa0277
+@patch
+def build(self:ViT,
+    dim, depth, heads, n_classes, in_chans, # as in `ViT`
+    mlp_ratio, drop_path, attn_drop, plain_scales, # as in `ViT`
+    **_
+):
+    "Make the parts that the configuration names."
+    self.tokenizer = MultiScaleTokenizer(self.layout, dim, in_chans, plain_scales)
+    self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=.02))
+    drops = torch.linspace(0, drop_path, depth).tolist()
+    self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, d, attn_drop) for d in drops)
+    self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, n_classes)
 
 # %% ../nbs/03_model.ipynb #b2ef94b9
 @patch
@@ -174,7 +184,7 @@ def mix(self:DEMSViT, x, k):
     regions = x[:, 1:].unflatten(1, (self.layout.n_regions, -1))                  # batch region token dim
     return torch.cat([x[:, :1], interaction(regions).flatten(1, 2)], dim=1)
 
-# %% ../nbs/03_model.ipynb #0a050638
+# %% ../nbs/03_model.ipynb #b9372114
 _sizes = dict(
     nano =dict(dim=64,  depth=6,  heads=2, patch_size=4, n_scales=3, mix_before=(3,5),  n_mixed=(8,4)),
     tiny =dict(dim=192, depth=12, heads=3, patch_size=2, n_scales=4, mix_before=(6,10), n_mixed=(64,64)),
@@ -184,6 +194,7 @@ def list_models() -> list: # names for `create_model`
     "The named models: DEMS-ViT and the plain ViT of the same width and depth, in each size."
     return [f'{arch}_{size}' for arch in ('dems', 'vit') for size in _sizes]
 
+# %% ../nbs/03_model.ipynb #e93c6358
 def create_model(
     name:str, # one of `list_models()`
     n_classes:int=10, # classes to tell apart
@@ -197,14 +208,16 @@ def create_model(
         raise ValueError(f'unknown model {name!r}: the known ones are {", ".join(list_models())}')
     arch, size = name.split('_')
     cfg = {**_sizes[size], **overrides}
-    p, n_scales = patch_size or cfg['patch_size'], cfg.pop('n_scales')
-    cfg.pop('patch_size')
+    p, n_scales = cfg.pop('patch_size') if patch_size is None else patch_size, cfg.pop('n_scales')
+    cfg.pop('patch_size', None)
     if arch == 'vit':
         n_scales = overrides.get('n_scales', 1)
         for k in ('mix_before', 'n_mixed'):
             if k in overrides: raise ValueError(f'{k} does not apply to {name}: a plain ViT has no interaction')
             cfg.pop(k)
-    cfg.setdefault('patch_sizes', TokenLayout.pyramid(image_size, p, n_scales).patch_sizes)
+    if 'patch_sizes' not in cfg: cfg['patch_sizes'] = TokenLayout.pyramid(image_size, p, n_scales).patch_sizes
+    elif patch_size is not None or 'n_scales' in overrides:
+        raise ValueError('give either patch_sizes, or patch_size and n_scales, not both')
     return (DEMSViT if arch == 'dems' else ViT)(image_size=image_size, in_chans=in_chans, n_classes=n_classes, **cfg)
 
 # %% ../nbs/03_model.ipynb #604e26b2
@@ -241,7 +254,7 @@ def shape_ledger(
         model.train(training)
     return pd.DataFrame(rows, columns=['stage', 'axes', 'sizes'])
 
-# %% ../nbs/03_model.ipynb #42eb76d0
+# %% ../nbs/03_model.ipynb #0c6239e6
 def count_cost(
     model:ViT, # any model of this kit
 ) -> dict: # trained, all: parameters without, with position embeddings; macs: multiply-adds; macs_without_attention; parts
@@ -249,15 +262,17 @@ def count_cost(
     p, training = next(model.parameters()), model.training
     x = torch.zeros(1, model.config['in_chans'], *[model.layout.image_size]*2, device=p.device, dtype=p.dtype)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter: model.eval()(x)
-    model.train(training)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter: model.eval()(x)
+    finally: model.train(training)
     flops = {k.split('.', 1)[-1]: sum(v.values()) for k, v in counter.get_flop_counts().items()}
-    parts = Counter()
+    trained = sum(q.numel() for q in model.parameters() if q.requires_grad)
+    everything = sum(q.numel() for q in model.parameters()) + model.tokenizer.pos.numel()
+    macs, parts = counter.get_total_flops()//2, Counter()
     for name, part in [('tokenizer', 'tokenizer'), ('head', 'head')]: parts[part] = flops.get(name, 0)//2
     for k in range(len(getattr(model, 'interactions', ()))): parts['interaction'] += flops[f'interactions.{k}']//2
     for k in range(len(model.blocks)):
         qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2 for m in ('attn.qkv', 'attn.proj', 'attn', 'mlp'))
         parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj, 'mlp': mlp})
-    trained, macs = sum(q.numel() for q in model.parameters() if q.requires_grad), counter.get_total_flops()//2
-    return dict(trained=trained, all=trained + model.tokenizer.pos.numel(), macs=macs,
+    return dict(trained=trained, all=everything, macs=macs,
                 macs_without_attention=macs - parts['attention products'], parts=dict(parts))

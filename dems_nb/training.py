@@ -29,7 +29,7 @@ from .model import ViT, create_model
 from .weights import save_model, write_atomic
 from .data import get_dls, random_flip, random_shift
 
-# %% ../nbs/07_training.ipynb #f882fed9
+# %% ../nbs/07_training.ipynb #fcf529b8
 @dataclass
 class Recipe:
     "Every choice that decides a training run. Raises `ValueError` for a value that cannot be."
@@ -54,11 +54,14 @@ class Recipe:
     holdout:int=0 # keep back so many training images to choose by, in the test set's place
     seed:int=0 # of weights, order, augmentation and splits
 
-    def __post_init__(self):
-        for ok, said in _rules(self):
-            if not ok: raise ValueError(said)
+    def __post_init__(self): _check(self)
 
-# %% ../nbs/07_training.ipynb #a8960b89
+# %% ../nbs/07_training.ipynb #d95ec721
+def _check(recipe):
+    "Raise `ValueError` for the first rule that a recipe breaks."
+    for ok, said in _rules(recipe):
+        if not ok: raise ValueError(said)
+
 def _rules(r):
     "What a recipe must satisfy: (does it, what to say if not)."
     yield r.epochs >= 1, f'epochs is {r.epochs}: give 1 or more'
@@ -70,6 +73,7 @@ def _rules(r):
     for k in ('drop_path', 'attn_drop', 'label_smoothing'):
         yield 0 <= getattr(r, k) < 1, f'{k} is {getattr(r, k)}: give a probability from 0 to below 1'
 
+# %% ../nbs/07_training.ipynb #93b70c4f
 @patch
 def to_json(self:Recipe) -> str: # one line a field
     "The recipe as JSON."
@@ -153,7 +157,7 @@ class TidyLearner(Learner):
             for cb in self.cbs: getattr(cb, 'close', noop)()
             raise
 
-# %% ../nbs/07_training.ipynb #22ddf999
+# %% ../nbs/07_training.ipynb #fbe91bdf
 def make_learner(
     recipe:Recipe, # all hyperparameters
     dls:DataLoaders=None, # the data; by default what the recipe names
@@ -175,6 +179,7 @@ def make_learner(
     return TidyLearner(dls, model, loss, opt_func=opt, lr=recipe.lr, wd_bn_bias=True, metrics=accuracy,
                        cbs=[*cbs, *_recipe_cbs(recipe, dls)], path=path)
 
+# %% ../nbs/07_training.ipynb #165fd5e9
 def _recipe_cbs(recipe, dls):
     "The callbacks that a recipe asks for."
     cbs = [PlainAttentionOnCPU()]
@@ -192,7 +197,7 @@ def recipe_dls(
     return get_dls(recipe.dataset, image_size=recipe.image_size, bs=recipe.bs, device=device, n_train=recipe.n_train,
                    holdout=recipe.holdout, augment=augment, seed=recipe.seed)
 
-# %% ../nbs/07_training.ipynb #6a067de0
+# %% ../nbs/07_training.ipynb #541a6ca2
 @dataclass
 class Evaluation:
     "How a model did on a set of images, every one of them scored."
@@ -214,6 +219,7 @@ class Evaluation:
         low, high = self.interval
         return f'{self.accuracy:.2%} of {self.n:,} images (95 % interval {low:.1%} to {high:.1%}), loss {self.loss:.3f}'
 
+# %% ../nbs/07_training.ipynb #5c43a8cd
 def evaluate(
     model:ViT, # any model of this kit
     dls:DataLoaders, # its `valid` loader is scored
@@ -224,7 +230,7 @@ def evaluate(
     logits, y = (torch.cat(t).cpu() for t in zip(*out))
     return Evaluation(logits.argmax(1), y, nn.functional.cross_entropy(logits.float(), y).item())
 
-# %% ../nbs/07_training.ipynb #26c7318e
+# %% ../nbs/07_training.ipynb #ed2403f7
 def train(
     recipe:Recipe, # all hyperparameters
     out=None, # folder for recipe, history, model and result; by default nothing is written
@@ -250,6 +256,7 @@ def train(
         write_atomic(out/'result.json', json.dumps(_result(recipe, learn), indent=1).encode())
     return learn
 
+# %% ../nbs/07_training.ipynb #12c0a0eb
 def _commit():
     "The commit of the checkout this package lies in, '+' after it if files were changed since; None elsewhere."
     def git(*args):

@@ -101,7 +101,7 @@ def show_mixing(
         row[0].set_ylabel(said, fontsize=9)
     return fig
 
-# %% ../nbs/08_visualize.ipynb #701daabb
+# %% ../nbs/08_visualize.ipynb #4c9d4a90
 def show_history(
     histories:dict, # name -> (training loss, validation loss, accuracy) of each epoch, as in `learn.recorder.values`
 ) -> Figure: # two panels: loss and accuracy
@@ -117,6 +117,7 @@ def show_history(
     left.legend(); right.grid(alpha=.3); left.grid(alpha=.3)
     return fig
 
+# %% ../nbs/08_visualize.ipynb #cd66a77b
 def show_confusion(
     evaluation, # an `Evaluation`: `predicted` and `target`
     classes:list, # class names

@@ -100,7 +100,7 @@ def _released_state(source):
         raise ValueError('this checkpoint holds no state dict: expected tensors by name, or such a dict under "model"')
     return {k.removeprefix('module.'): v for k, v in source.items()}
 
-# %% ../nbs/04_weights.ipynb #4f688986
+# %% ../nbs/04_weights.ipynb #bc6bc6c8
 _suffixes = '', '_2', '_4', '_8'                 # of the released names, one a scale, finest first
 
 def _released_config(sd, heads, mix_before):
@@ -114,8 +114,8 @@ def _released_config(sd, heads, mix_before):
     n_mixed = tuple(shape(f'mlp{i}.fc3.weight')[0] for i in (1, 2))
     square = all(g*g == shape(f'pos_embed{s}')[1] for g, s in zip(grids, _suffixes))
     if grids != [grids[3]*n for n in (8, 4, 2, 1)] or not square:
-        raise ValueError(f'the shapes of this checkpoint fit no DEMS-ViT: its position embeddings are for grids of side {grids}, '
-                         'which do not halve from scale to scale')
+        raise ValueError('the shapes of this checkpoint fit no DEMS-ViT: its position embeddings are for grids of side '
+                         f'{grids}, which do not halve from scale to scale')
     if heads is None: heads = dim//64
     if heads < 1 or dim % heads:
         raise ValueError(f'the number of heads is not stored and cannot be told for width {dim} with heads={heads}: '

@@ -108,9 +108,22 @@ def test_position_embedding_is_fixed_and_not_on_the_class_token():
     ('mix_before does not apply to vit_tiny', lambda: create_model('vit_tiny', mix_before=(2,), n_mixed=(4,)))])
 def test_bad_arguments(said, f): raises(said, f)
 
-@pytest.mark.parametrize('shape', [(2, 3, 28, 28), (2, 1, 32, 32), (3, 32, 32), (2, 3, 32, 64)])
+@pytest.mark.parametrize('shape', [(2, 3, 28, 28), (2, 1, 32, 32), (3, 28, 28), (2, 3, 32, 64)])
 def test_an_image_of_another_shape(shape):
     raises(f'an image batch of shape {shape} does not fit this model, which takes (batch, 3, 32, 32)', create_model('dems_nano'), torch.zeros(shape))
+
+def test_one_image_without_a_batch(): raises('this model takes a batch, so give x[None]', create_model('dems_nano'), torch.zeros(3, 32, 32))
+
+def test_patch_sizes_by_hand():
+    assert create_model('dems_tiny', image_size=24, patch_sizes=(2, 4, 8)).layout.grids == (12, 6, 3)
+    raises('give either patch_sizes, or patch_size and n_scales, not both', create_model, 'dems_tiny', patch_size=2, patch_sizes=(2, 4))
+    raises('patch_size is 0', create_model, 'dems_tiny', patch_size=0)
+
+def test_cost_counts_frozen_parameters_too():
+    m = create_model('vit_nano', in_chans=1)
+    c = count_cost(m)
+    m.head.requires_grad_(False)
+    assert count_cost(m)['all'] == c['all'] and count_cost(m)['trained'] == c['trained'] - 650 and m.training
 
 @pytest.mark.cuda
 def test_same_on_cuda():
