@@ -113,7 +113,7 @@ def _by_hand(target):
             "or name the folder that has them with root= or $DEMS_DATA, or install Debian's package "
             "dataset-fashion-mnist; or use dataset 'sample', which needs no download")
 
-# %% ../nbs/05_data.ipynb #b5bc32c1
+# %% ../nbs/05_data.ipynb #bb033c3b
 class DeviceDL(DataLoader):
     "A fastai DataLoader whose pictures live in one uint8 tensor on one device; batches are made there."
     def __init__(self,
@@ -121,14 +121,14 @@ class DeviceDL(DataLoader):
         bs:int=256, # batch size
         shuffle:bool=False, # a new order each epoch, from `seed` and the number of the epoch
         drop_last:bool=False, # leave out a last batch that is not full
-        device=None, # where the pictures live
+        device=None, # where the pictures live; by default fastai's default device
         tfms:list=(), # functions of (float or uint8 batch, generator), applied in order
         seed:int=0, # of the order and of the transforms
         **kwargs
     ):
         super().__init__(dataset, bs=bs, shuffle=shuffle, drop_last=drop_last, device=device, num_workers=0)
         self.tfms, self.seed, self.epoch = list(tfms), seed, 0
-        if device is not None: self.to(device)
+        self.to(default_device() if device is None else device)
 
     def to(self,
         device, # where the pictures go
@@ -151,7 +151,7 @@ def new(self:DeviceDL,
                seed=self.seed)
     return (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
 
-# %% ../nbs/05_data.ipynb #f5c85bd8
+# %% ../nbs/05_data.ipynb #3bda3a8d
 @patch
 def get_idxs(self:DeviceDL) -> torch.Tensor: # (n,) on the device of the pictures
     "The order of this epoch."
@@ -173,11 +173,14 @@ def __len__(self:DeviceDL):
     n = len(self.dataset.y)
     return n//self.bs if self.drop_last else math.ceil(n/self.bs)
 
+# %% ../nbs/05_data.ipynb #231d02c4
 @patch
 def one_batch(self:DeviceDL) -> tuple: # (pictures, classes)
     "The first batch of the coming epoch, without counting it as an epoch."
-    epoch, batch = self.epoch, next(iter(self))
+    epoch, state = self.epoch, self.generator.get_state()
+    batch = next(iter(self))
     self.epoch = epoch
+    self.generator.set_state(state)                        # an epoch that is under way goes on as if nothing had happened
     return batch
 
 # %% ../nbs/05_data.ipynb #cbf21b41
@@ -218,7 +221,7 @@ class Normalize:
         mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (x.float()/255 - mean) / std
 
-# %% ../nbs/05_data.ipynb #1e24f001
+# %% ../nbs/05_data.ipynb #f8456947
 def list_datasets() -> list: # names for `get_dls`
     "The known data sets."
     return ['sample', 'fashionmnist']
@@ -233,9 +236,11 @@ def _take(images, n, seed):
 
 def _split(train, test, holdout, n_train, seed):
     "Apply `holdout` and `n_train`, or raise `ValueError` for numbers that cannot be."
-    for name, n, room in (('holdout', holdout, len(train.y) - 10), ('n_train', n_train or 0, len(train.y) - holdout)):
-        if n % 10 or not 0 <= n <= room:
-            raise ValueError(f'{name} is {n}: give a multiple of the 10 classes, from 0 to {room}')
+    checks = [('holdout', holdout, 0, len(train.y) - 10)]
+    if n_train is not None: checks.append(('n_train', n_train, 10, len(train.y) - holdout))
+    for name, n, low, high in checks:
+        if n % 10 or not low <= n <= high:
+            raise ValueError(f'{name} is {n}: give a multiple of the 10 classes, from {low} to {high}')
     if holdout: test, train = _take(train, holdout, seed)
     if n_train: train = _take(train, n_train, seed)[0]
     return train, test

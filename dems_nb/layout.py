@@ -30,7 +30,7 @@ def correspondence_map(
     idx = torch.arange(fine_grid**2).view(coarse_grid, n, coarse_grid, n)   # R i C j
     return idx.permute(0, 2, 1, 3).reshape(coarse_grid**2, n*n)
 
-# %% ../nbs/00_layout.ipynb #f5830151
+# %% ../nbs/00_layout.ipynb #877fe8db
 class TokenLayout:
     "Where every token of every scale lies, and the order the model reads them in."
     def __init__(self,
@@ -38,6 +38,8 @@ class TokenLayout:
         patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels, finest first; each divides the next
     ):
         self.image_size = _side('image_size', image_size)
+        if not isinstance(patch_sizes, (tuple, list)):
+            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, such as ({patch_sizes},)')
         self.patch_sizes = tuple(_side('a patch size', p) for p in patch_sizes)
         if not self.patch_sizes: raise ValueError('patch_sizes is empty: give at least one patch size, such as (4,)')
         for p, q in zip(self.patch_sizes, self.patch_sizes[1:]):

@@ -64,11 +64,14 @@ class Block(nn.Module):
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-# %% ../nbs/03_model.ipynb #9d46d320
+# %% ../nbs/03_model.ipynb #360ba3c9
 def _check_sizes(config):
-    "Raise `ValueError` for a size that is not positive."
+    "Raise `ValueError` for a size that is not a positive whole number, or a drop rate that is no probability."
     for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'):
-        if config[name] < 1: raise ValueError(f'{name} is {config[name]}: give a positive whole number')
+        n = config[name]
+        if not isinstance(n, int) or n < 1: raise ValueError(f'{name} is {n!r}: give a positive whole number')
+    for name in ('drop_path', 'attn_drop'):
+        if not 0 <= config[name] < 1: raise ValueError(f'{name} is {config[name]}: give a probability from 0 to below 1')
 
 def _init(m):
     "Linear layers: truncated normal of standard deviation 0.02, biases zero. The rest starts as PyTorch starts it."
@@ -194,7 +197,7 @@ def list_models() -> list: # names for `create_model`
     "The named models: DEMS-ViT and the plain ViT of the same width and depth, in each size."
     return [f'{arch}_{size}' for arch in ('dems', 'vit') for size in _sizes]
 
-# %% ../nbs/03_model.ipynb #e93c6358
+# %% ../nbs/03_model.ipynb #70e5e92b
 def create_model(
     name:str, # one of `list_models()`
     n_classes:int=10, # classes to tell apart
@@ -208,8 +211,8 @@ def create_model(
         raise ValueError(f'unknown model {name!r}: the known ones are {", ".join(list_models())}')
     arch, size = name.split('_')
     cfg = {**_sizes[size], **overrides}
-    p, n_scales = cfg.pop('patch_size') if patch_size is None else patch_size, cfg.pop('n_scales')
-    cfg.pop('patch_size', None)
+    default, n_scales = cfg.pop('patch_size'), cfg.pop('n_scales')
+    p = default if patch_size is None else patch_size
     if arch == 'vit':
         n_scales = overrides.get('n_scales', 1)
         for k in ('mix_before', 'n_mixed'):
@@ -220,11 +223,12 @@ def create_model(
         raise ValueError('give either patch_sizes, or patch_size and n_scales, not both')
     return (DEMSViT if arch == 'dems' else ViT)(image_size=image_size, in_chans=in_chans, n_classes=n_classes, **cfg)
 
-# %% ../nbs/03_model.ipynb #604e26b2
+# %% ../nbs/03_model.ipynb #25ca4caa
 def build_model(
     config:dict, # the `config` of another model: every argument, and `arch`
 ) -> ViT: # the model, freshly initialised
     "Make a model from its configuration. Raises `ValueError` for an unknown `arch` or argument."
+    if not isinstance(config, dict): raise ValueError(f'a model configuration is a dict, not {type(config).__name__}')
     config = dict(config); arch = config.pop('arch', None)
     if arch not in ('dems', 'vit'): raise ValueError(f"unknown arch {arch!r}: the known ones are 'dems' and 'vit'")
     try: return (DEMSViT if arch == 'dems' else ViT)(**config)

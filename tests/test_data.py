@@ -86,6 +86,17 @@ def test_drop_last(drop_last, n):
     dl = D.DeviceDL(D._load_sample()[0], bs=256, drop_last=drop_last, device='cpu')
     assert len(dl) == n == len(list(dl))
 
+def test_one_batch_does_not_disturb_an_epoch_under_way():
+    make = lambda: D.DeviceDL(D._load_sample()[0], bs=1000, shuffle=True, device='cpu', tfms=[D.random_flip])
+    plain, disturbed = make(), make()
+    want, got = [x for x, _ in plain], []
+    for x, _ in disturbed:
+        got.append(x)
+        disturbed.one_batch()
+    assert all(torch.equal(a, b) for a, b in zip(want, got)) and disturbed.epoch == 1
+
+def test_a_loader_finds_its_own_device(): assert D.DeviceDL(D._load_sample()[1]).one_batch()[1].shape == (256,)
+
 def test_evaluation_drops_nothing_and_changes_nothing():
     dls = D.get_dls('sample', bs=48, device='cpu')
     x, y = (torch.cat(t) for t in zip(*dls.valid))
@@ -113,7 +124,7 @@ def test_splits():
     assert torch.equal(same.valid.dataset.x, dls.valid.dataset.x)
 
 @pytest.mark.parametrize('said, kw', [("unknown data set 'cifar': the known ones are sample, fashionmnist", dict(dataset='cifar')), ('holdout is 25', dict(holdout=25)),
-    ('holdout is -10', dict(holdout=-10)), ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)), ('n_train is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=10, n_train=6000)), ('n_train is 5', dict(n_train=5))])
+    ('holdout is -10', dict(holdout=-10)), ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)), ('n_train is 6000: give a multiple of the 10 classes, from 10 to 5990', dict(holdout=10, n_train=6000)), ('n_train is 0', dict(n_train=0)), ('n_train is 5', dict(n_train=5))])
 def test_bad_arguments(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls(device='cpu', **kw)
     assert said in str(e.value)

@@ -30,6 +30,7 @@ def test_half_precision_file_loads_as_float32(model, tmp_path):
 
 def test_notes_are_kept(model, tmp_path):
     assert W.read_safetensors(W.save_model(model, tmp_path/'m', recipe='{"lr": 1}'))[1]['recipe'] == '{"lr": 1}'
+    assert W.load_model(W.save_model(model, tmp_path/'m', config='x')).config == model.config       # a note cannot take its place
 
 @pytest.mark.parametrize('where', ['write', 'fsync', 'replace'])
 def test_a_failed_save_leaves_the_old_file_whole(where, model, tmp_path, monkeypatch):
@@ -97,6 +98,7 @@ def test_heads_default_to_64_numbers_each():
     for dim, heads in ((192, 3), (384, 6)):
         sd = {k: v for k, v in released().items()}
         sd['patch_embed.proj.weight'] = torch.zeros(dim, 3, 2, 2)
+        sd.update({k: torch.zeros(1, v.shape[1], dim) for k, v in sd.items() if k.startswith('pos_embed')})
         assert _released_config(sd, None, (6, 10))['heads'] == heads
 
 @pytest.mark.parametrize('said, change', [
@@ -104,6 +106,8 @@ def test_heads_default_to_64_numbers_each():
     ('it has no pos_embed_8', lambda sd: sd.pop('pos_embed_8')),
     ('do not halve from scale to scale', lambda sd: sd.update(pos_embed_4=torch.zeros(1, 25, 16))),
     ('do not halve from scale to scale', lambda sd: sd.update(pos_embed=torch.zeros(1, 255, 16))),
+    ('patch_embed.proj.weight has shape (16,): expected four axes', lambda sd: sd.update({'patch_embed.proj.weight': torch.zeros(16)})),
+    ('pos_embed_4 has shape (1, 16, 8): expected (1, tokens, 16)', lambda sd: sd.update(pos_embed_4=torch.zeros(1, 16, 8))),
     ('head.bias is (3,), not (7,)', lambda sd: sd.update({'head.bias': torch.zeros(3)})),
     ('missing blocks.1.norm1.bias', lambda sd: sd.pop('blocks.1.norm1.bias')),
     ('unknown blocks.1.norm3.bias', lambda sd: sd.update({'blocks.1.norm3.bias': torch.zeros(16)})),
