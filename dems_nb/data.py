@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['fashion_classes', 'Images', 'resize_images', 'sample_images', 'data_folders', 'DeviceDL', 'random_flip',
-           'random_shift', 'Normalize', 'list_datasets', 'get_dls']
+           'random_shift', 'Normalize', 'dataset_name', 'list_datasets', 'get_dls']
 
 # %% ../nbs/05_data.ipynb #05b9978c
 import gzip, math, numpy as np, os, tempfile, torch
@@ -113,7 +113,7 @@ def _by_hand(target):
             "or name the folder that has them with root= or $DEMS_DATA, or install Debian's package "
             "dataset-fashion-mnist; or use dataset 'sample', which needs no download")
 
-# %% ../nbs/05_data.ipynb #bb033c3b
+# %% ../nbs/05_data.ipynb #2aeaed63
 class DeviceDL(DataLoader):
     "A fastai DataLoader whose pictures live in one uint8 tensor on one device; batches are made there."
     def __init__(self,
@@ -127,7 +127,7 @@ class DeviceDL(DataLoader):
         **kwargs
     ):
         super().__init__(dataset, bs=bs, shuffle=shuffle, drop_last=drop_last, device=device, num_workers=0)
-        self.tfms, self.seed, self.epoch = list(tfms), seed, 0
+        self.tfms, self.seed, self.epoch, self.start, self.rank, self.world = list(tfms), seed, 0, 0, 0, 1
         self.to(default_device() if device is None else device)
 
     def to(self,
@@ -139,7 +139,7 @@ class DeviceDL(DataLoader):
         return self
 
 
-# %% ../nbs/05_data.ipynb #0cba785b
+# %% ../nbs/05_data.ipynb #39cbb13c
 @patch
 def new(self:DeviceDL,
     dataset=None, # other pictures; by default its own
@@ -149,9 +149,23 @@ def new(self:DeviceDL,
     "A loader like this one."
     own = dict(bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device, tfms=self.tfms,
                seed=self.seed)
-    return (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
+    dl = (cls or type(self))(dataset or self.dataset, **{**own, **kwargs})
+    dl.rank, dl.world = self.rank, self.world
+    return dl
 
-# %% ../nbs/05_data.ipynb #3bda3a8d
+@patch
+def shard(self:DeviceDL,
+    rank:int, # this process, from 0
+    world:int, # processes
+) -> DeviceDL: # gives this process's share of each batch
+    "The same loader for one of several processes."
+    if self.shuffle and self.bs % world:
+        raise ValueError(f'a batch of {self.bs} cannot be shared by {world} processes: give a multiple of {world}')
+    dl = self.new()
+    dl.rank, dl.world = rank, world
+    return dl
+
+# %% ../nbs/05_data.ipynb #db2272f2
 @patch
 def get_idxs(self:DeviceDL) -> torch.Tensor: # (n,) on the device of the pictures
     "The order of this epoch."
@@ -160,10 +174,14 @@ def get_idxs(self:DeviceDL) -> torch.Tensor: # (n,) on the device of the picture
 
 @patch
 def __iter__(self:DeviceDL):
-    self.generator.manual_seed(1_000_003*self.seed + self.epoch)
+    epoch, start, self.start = self.epoch, self.start, 0
+    self.generator.manual_seed(1_000_003*self.seed + epoch)
     self.epoch += 1
-    for idx in self.get_idxs().split(self.bs):
+    for i, idx in enumerate(self.get_idxs().split(self.bs)):
+        if i < start: continue
         if self.drop_last and len(idx) < self.bs: return
+        idx = idx.tensor_split(self.world)[self.rank]
+        self.generator.manual_seed(hash((self.seed, epoch, i, self.rank)) & (2**63-1))
         x, y = self.dataset.x[idx], self.dataset.y[idx]
         for f in self.tfms: x = f(x, self.generator)
         yield x, y
@@ -221,6 +239,13 @@ class Normalize:
         mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (x.float()/255 - mean) / std
 
+# %% ../nbs/05_data.ipynb #b75982ba
+def dataset_name(
+    name:str, # as a user may write it
+) -> str: # as `list_datasets` has it
+    "The kit's own name of a data set."
+    return str(name).lower()
+
 # %% ../nbs/05_data.ipynb #f8456947
 def list_datasets() -> list: # names for `get_dls`
     "The known data sets."
@@ -245,7 +270,7 @@ def _split(train, test, holdout, n_train, seed):
     if n_train: train = _take(train, n_train, seed)[0]
     return train, test
 
-# %% ../nbs/05_data.ipynb #8273732e
+# %% ../nbs/05_data.ipynb #95975179
 def get_dls(
     dataset:str='sample', # one of `list_datasets()`
     root=None, # folder to look for the files in first
@@ -257,16 +282,16 @@ def get_dls(
     augment:list=(random_flip, random_shift), # what training batches go through before they are normalised
     seed:int=0, # of the order, the augmentation and the splits
     download:bool=True, # fetch the files if they are in no known folder
+    crop:bool=False, # leave training pictures at their stored size: `augment` begins with a crop
 ) -> DataLoaders: # fastai DataLoaders; `dls.vocab` the class names
     "DataLoaders whose pictures live on the device. Raises `ValueError` for an unknown data set or impossible split."
     if dataset not in list_datasets():
         raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(list_datasets())}')
     train, test = _load_sample() if dataset == 'sample' else _load_fashion(root, download)
     train, test = _split(train, test, holdout, n_train, seed)
-    train, test = (Images(resize_images(d.x, image_size), d.y) for d in (train, test))
-    device, normalize = torch.device(device or default_device()), Normalize(train.x.shape[1])
-    train_dl = DeviceDL(train, bs, shuffle=True, drop_last=len(train.y) >= bs, device=device, tfms=[*augment, normalize],
-                        seed=seed)
-    dls = DataLoaders(train_dl, DeviceDL(test, 2*bs, device=device, tfms=[normalize]), device=device)
-    dls.vocab, dls.c, dls.in_chans, dls.name = fashion_classes, len(fashion_classes), train.x.shape[1], dataset
+    train, test = (d if crop and d is train else Images(resize_images(d.x, image_size), d.y) for d in (train, test))
+    device, norm = torch.device(device or default_device()), Normalize(train.x.shape[1])
+    train_dl = DeviceDL(train, bs, shuffle=True, drop_last=len(train.y) >= bs, device=device, tfms=[*augment, norm], seed=seed)
+    dls = DataLoaders(train_dl, DeviceDL(test, 2*bs, device=device, tfms=[norm]), device=device)
+    dls.vocab, dls.c, dls.in_chans, dls.name = fashion_classes, 10, train.x.shape[1], dataset
     return dls
