@@ -7,7 +7,7 @@ __all__ = ['DataRecipe', 'Recipe', 'lr_schedule', 'EpochLR', 'step_seed', 'SeedS
            'SoftCrossEntropy', 'has_bf16', 'Autocast', 'PlainAttentionOnCPU', 'CompileForTraining', 'TidyLearner',
            'MeanLoss', 'Accuracy', 'SmoothLoss', 'QuietRecorder', 'SparseProgress', 'make_learner', 'recipe_dls',
            'Evaluation', 'evaluate', 'write_checkpoint', 'previous_checkpoint', 'read_checkpoint', 'Interrupted',
-           'Checkpoint', 'EpochLog', 'environment', 'run_result', 'start_from', 'train']
+           'Checkpoint', 'EpochLog', 'environment', 'run_result', 'load_any', 'start_from', 'train']
 
 # %% ../nbs/07_training.ipynb #0e7fbaa0
 import csv, hashlib, importlib.metadata, io, json, math, numpy as np, os, platform, signal, subprocess, threading, time, torch
@@ -124,10 +124,10 @@ def hash(self:Recipe) -> str: # 12 hexadecimal digits
     "A short name for exactly this recipe: equal recipes have equal ones."
     return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../nbs/07_training.ipynb #92af6302
+# %% ../nbs/07_training.ipynb #8d9691a3
 def _of_the_paper(model, dataset, epochs, bs, peak, changes):
     "What both stages of the paper share."
-    big = dict(image_size=256, patch_size=16) if dataset_name(dataset) in ('folder', 'caltech101') else dict(patch_size=2)
+    big = dict(image_size=256, patch_size=16) if dataset_name(dataset) in ('folder', 'caltech101') else {}
     common = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*bs/256, schedule='paper', mixup=.8, cutmix=1.,
                   label_smoothing=.1, **big)
     return Recipe(**{**common, **changes})
@@ -698,7 +698,18 @@ def run_result(
                 images_seen=_seen(recipe, dls), seconds=round(learn.seconds, 1), precision=_precision(recipe, dls.device),
                 params=cost['trained'], macs=cost['macs'], config=_bare(learn.model).config, **environment(dls.device))
 
-# %% ../nbs/07_training.ipynb #457549a7
+# %% ../nbs/07_training.ipynb #6077ae33
+def load_any(
+    source, # a run folder, a file of `save_model`, or a .pth of the released code
+    heads:int=None, # for a .pth, attention heads; by default width/64
+    mix_before:tuple=(6,10), # for a .pth, the blocks before which tokens are mixed
+) -> ViT: # as it was saved, in eval mode
+    "A model from whatever holds one. Raises `FileNotFoundError`, or `ValueError` for what holds none."
+    path = Path(source)
+    if path.is_dir(): path = path/'model.safetensors'
+    return load_released(path, heads, mix_before) if path.suffix in ('.pth', '.pt', '.bin') else load_model(path)
+
+# %% ../nbs/07_training.ipynb #58574954
 def start_from(
     source, # a run folder, a file of `save_model`, or a .pth of the released code
     n_classes:int, # classes of the new data
@@ -711,8 +722,7 @@ def start_from(
 ) -> ViT: # with the source's weights, in training mode
     "A model to train on from saved weights. Raises `FileNotFoundError`, or `ValueError` for another picture size."
     path = Path(source)
-    if path.is_dir(): path = path/'model.safetensors'
-    old = load_released(path, heads, mix_before) if path.suffix in ('.pth', '.pt', '.bin') else load_model(path)
+    old = load_any(path, heads, mix_before)
     side = old.config['image_size']
     if image_size not in (None, side):
         raise ValueError(f'{path.name} was trained on pictures of {side} pixels and would get {image_size}: '
