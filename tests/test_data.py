@@ -22,7 +22,7 @@ def write_fashion(folder, n=(50, 20), packed=True):
 
 def test_sample_is_balanced_and_small():
     from importlib.resources import files
-    (x, y), (xt, yt) = D._load_sample()
+    (x, y, _), (xt, yt, _) = D._load_sample()
     assert x.shape == (6000, 1, 28, 28) and xt.shape == (1000, 1, 28, 28) and x.dtype == torch.uint8
     assert (y.bincount() == 600).all() and (yt.bincount() == 100).all()
     assets = files('dems_nb')/'assets'
@@ -31,8 +31,8 @@ def test_sample_is_balanced_and_small():
 
 def test_sample_is_cut_from_the_real_set(monkeypatch):
     monkeypatch.undo()
-    if D._find_fashion() is None: pytest.skip('Fashion-MNIST is not on this machine (apt install dataset-fashion-mnist)')
-    for sample, full, n in zip(D._load_sample(), D._load_fashion(download=False), (600, 100)):
+    if D._find('fashionmnist') is None: pytest.skip('Fashion-MNIST is not on this machine (apt install dataset-fashion-mnist)')
+    for sample, full, n in zip(D._load_sample(), D._load_files('fashionmnist', download=False), (600, 100)):
         pick = torch.cat([(full.y == c).nonzero().flatten()[:n] for c in range(10)]).sort().values
         assert torch.equal(sample.x, full.x[pick]) and torch.equal(sample.y, full.y[pick])
 
@@ -146,5 +146,5 @@ def test_pictures_live_on_the_device():
     assert x.is_cuda and y.is_cuda
 
 def test_sample_images_go_round_the_classes():
-    x, y = D.sample_images(25, image_size=40)
+    x, y, size = D.sample_images(25, image_size=40)
     assert y.tolist() == [*range(10), *range(10), *range(5)] and x.shape == (25, 1, 40, 40) and x.dtype == torch.uint8
