@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['fashion_classes', 'Images', 'resize_images', 'sample_images', 'DeviceDL', 'random_flip', 'random_shift', 'Normalize',
-           'data_folders', 'list_datasets', 'get_dls', 'dataset_checksum']
+           'data_folders', 'open_image', 'to_square', 'to_middle', 'to_canvas', 'cache_folder', 'list_datasets',
+           'get_dls', 'dataset_checksum']
 
 # %% ../nbs/05_data.ipynb #e55846d3
 import fcntl, gzip, hashlib, json, math, numpy as np, os, shutil, sys, tempfile, torch, warnings
@@ -368,6 +369,222 @@ def _load_files(name, root=None, download=True):
     train, test = (_read_idx_split(folder, p, upright=name != 'emnist') for p in _idx_prefixes[name])
     return train, test, fashion_classes if name == 'fashionmnist' else list('0123456789')
 
+# %% ../nbs/05_data.ipynb #c94aebe2
+def _files_in(folder):
+    "All files below a folder, as strings, in a fixed order."
+    return [os.path.join(d, f) for d, _, names in sorted(os.walk(folder, followlinks=True)) for f in sorted(names)]
+
+def _list_split(folder):
+    "The image files of each class folder, {class: [files]}, and the files that are none."
+    if not folder.is_dir():
+        raise FileNotFoundError(f'there is no folder {folder}: a root has train/ and val/, and these one folder a class')
+    classes = sorted(d.name for d in os.scandir(folder) if d.is_dir() and not d.name.startswith('.'))
+    if not classes: raise ValueError(f'{folder} has no folders: give it one for each class')
+    found = {c: _files_in(folder/c) for c in classes}
+    images = {c: [f for f in found[c] if f.lower().endswith(IMG_EXTENSIONS)] for c in classes}
+    if empty := [c for c in classes if not images[c]]:
+        raise ValueError(f'{folder/empty[0]} has no picture ({" ".join(IMG_EXTENSIONS)}): add some, or delete the folder '
+                         f'in train/ and val/' + (f'; so have {len(empty) - 1} more' if len(empty) > 1 else ''))
+    return images, [f for c in classes for f in found[c] if not f.lower().endswith(IMG_EXTENSIONS)]
+
+# %% ../nbs/05_data.ipynb #61b612d9
+def _more(n): return f' and {n - 1:,} more' if n > 1 else ''
+
+def _list_folder(root):
+    "The image files of both splits, {split: {class: [files]}}. Warns once of files that are none."
+    splits, strays = {}, []
+    for s in ('train', 'val'):
+        splits[s], others = _list_split(root/s)
+        strays += others
+    for s, other in (('train', 'val'), ('val', 'train')):
+        if only := sorted(splits[s].keys() - splits[other].keys()):
+            raise ValueError(f'class {only[0]!r}{_more(len(only))} of {root} is in {s}/ and not in {other}/: '
+                             'both must have the same classes')
+    if strays: warnings.warn(f'{strays[0]}{_more(len(strays))}: no picture by its name, skipped', stacklevel=2)
+    return splits
+
+# %% ../nbs/05_data.ipynb #f38ba879
+def open_image(
+    path, # an image file
+) -> Image.Image: # in RGB
+    "Decode a file as torchvision's ImageFolder does: alpha is dropped, a rotation in EXIF is not applied."
+    with open(path, 'rb') as f, Image.open(f) as im:
+        if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im).clip(0, 65535)//256).astype(np.uint8))
+        return im.convert('RGB')
+
+# %% ../nbs/05_data.ipynb #45773053
+def to_square(
+    im:Image.Image, # a picture of any size
+    side:int=256, # of the result, pixels
+) -> Image.Image: # (side, side)
+    "Resize to a square, bicubic and antialiased."
+    return im.resize((side, side), Image.Resampling.BICUBIC)
+
+def to_middle(
+    im:Image.Image, # a picture of any size
+    side:int=256, # of the result, pixels
+) -> Image.Image: # (side, side)
+    "Resize to a square 300/256 of `side`, then cut out the middle: the recipe's evaluation of image folders."
+    full = round(side*300/256)
+    edge = int(round((full - side)/2))                                      # rounded as torchvision's CenterCrop does
+    return to_square(im, full).crop((edge, edge, edge + side, edge + side))
+
+# %% ../nbs/05_data.ipynb #1b5f0e62
+def to_canvas(
+    im:Image.Image, # a picture of any size
+    side:int=320, # of the canvas, pixels
+) -> tuple: # (canvas (side, side), (height, width) of the picture in its top left)
+    "Put a picture on a black square canvas, in its own shape, made smaller if its longer side is too long."
+    longer = max(im.size)
+    if longer > side: im = im.resize([max(1, round(s*side/longer)) for s in im.size], Image.Resampling.BICUBIC)
+    canvas = Image.new('RGB', (side, side))
+    canvas.paste(im)
+    return canvas, im.size[::-1]
+
+_layouts = dict(canvas=to_canvas, square=lambda im, side: (to_square(im, side), (side, side)),
+                middle=lambda im, side: (to_middle(im, side), (side, side)))
+
+# %% ../nbs/05_data.ipynb #3677bb64
+def _steps(parts, n, what):
+    "Go through parts of the work: with a bar in a notebook or terminal, else a line each tenth; silently if there are few."
+    if len(parts) < 20: yield from parts
+    elif IN_NOTEBOOK or sys.stdout.isatty(): yield from progress_bar(parts, leave=False, comment=what)
+    else:
+        for i, part in enumerate(parts, 1):
+            yield part
+            if i*10//len(parts) > (i - 1)*10//len(parts):
+                print(f'{what}: {min(n, i*math.ceil(n/len(parts))):,} of {n:,} pictures', flush=True)
+
+def _put(fd, data, at):
+    "Write all of some bytes at a place of a file."
+    if os.pwrite(fd, data, at) != len(data): raise OSError('the disk is full')
+
+# %% ../nbs/05_data.ipynb #8050900a
+def _decode(fd, at, paths, layout, side, workers, what):
+    "Decode files in threads, each picture to its place in the open file `fd`: (sizes (n, 2), {index: what was wrong})."
+    sizes, broken, each, step = np.zeros((len(paths), 2), np.int64), {}, 3*side*side, 16*workers
+    def one(i):
+        try: im, sizes[i] = _layouts[layout](open_image(paths[i]), side)
+        except MemoryError: raise
+        except Exception as e: broken[i] = f'{type(e).__name__}: {e}'.split(' <_io')[0]     # whatever Pillow raises
+        else: _put(fd, np.asarray(im).transpose(2, 0, 1).tobytes(), at + i*each)
+    parts = [range(i, min(i + step, len(paths))) for i in range(0, len(paths), step)]
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter('ignore', UserWarning)                        # Pillow's, of palettes with transparency
+        for part in _steps(parts, len(paths), what): list(pool.map(one, part))
+    return sizes, broken
+
+# %% ../nbs/05_data.ipynb #45ad6c57
+_CACHE_VERSION = 1
+
+def _cache_key(root, split, layout, side):
+    "What a cache file must say that it was made from: strings for its metadata."
+    stats = [(os.path.relpath(f, root), os.stat(f)) for c in split.values() for f in c]
+    listed = json.dumps([(f, s.st_size, s.st_mtime_ns) for f, s in stats])
+    return dict(version=str(_CACHE_VERSION), layout=layout, side=str(side), classes=json.dumps(list(split)),
+                sources=hashlib.sha256(listed.encode()).hexdigest())
+
+def _header(key, n, side, notes=b''):
+    "The head of a safetensors file of `n` pictures: bytes, padded to a multiple of 8."
+    shapes = dict(x=('U8', (n, 3, side, side), 1), y=('I64', (n,), 8), size=('I64', (n, 2), 8), broken=('U8', (len(notes),), 1))
+    head, at = {'__metadata__': key}, 0
+    for name, (dtype, shape, item) in shapes.items():
+        end = at + item*math.prod(shape)
+        head[name], at = dict(dtype=dtype, shape=shape, data_offsets=(at, end)), end
+    text = json.dumps(head).encode()
+    return text + b' '*(-len(text) % 8)
+
+# %% ../nbs/05_data.ipynb #2558f71c
+def _read_cache(path, key):
+    "(Images mapped from a cache file, {broken file: why}), or None if it is not there, not whole, or of something else."
+    try:
+        with open(path, 'rb') as f:
+            n = int.from_bytes(f.read(8), 'little')
+            head = json.loads(f.read(n)) if n < 1e8 else {}
+        if head.pop('__metadata__', None) != key: return None
+        if path.stat().st_size != 8 + n + max(v['data_offsets'][1] for v in head.values()): return None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError): return None
+    def get(name):
+        dtype = dict(U8=np.uint8, I64=np.int64)[head[name]['dtype']]
+        return np.memmap(path, dtype, 'c', 8 + n + head[name]['data_offsets'][0], tuple(head[name]['shape']))
+    x, y, size = torch.from_numpy(get('x')), *(torch.from_numpy(np.array(get(k))) for k in ('y', 'size'))
+    return Images(x, y, size if key['layout'] == 'canvas' else None), json.loads(bytes(get('broken')))
+
+# %% ../nbs/05_data.ipynb #9ba43534
+def _fill(f, root, key, split, side, workers, what):
+    "Decode one split into an open, empty file."
+    paths, labels = [p for c in split.values() for p in c], np.repeat(np.arange(len(split)), [len(c) for c in split.values()])
+    n, each, fd, room = len(paths), 3*side*side, f.fileno(), len(_header(key, len(paths), side)) + 64    # a few digits more
+    at = 8 + room
+    sizes, broken = _decode(fd, at, paths, key['layout'], side, workers, what)
+    good = [i for i in range(n) if i not in broken]
+    if not good: raise ValueError(f'{what}: none of {n:,} files can be read as a picture ({paths[0]}: {broken[0]})')
+    for to, i in enumerate(good):                                           # close the gaps
+        if to != i: _put(fd, os.pread(fd, each, at + i*each), at + to*each)
+    notes = json.dumps({os.path.relpath(paths[i], root): broken[i] for i in sorted(broken)}).encode()
+    head, tail = _header(key, len(good), side, notes), labels[good].tobytes() + sizes[good].tobytes() + notes
+    _put(fd, room.to_bytes(8, 'little') + head + b' '*(room - len(head)), 0)
+    _put(fd, tail, end := at + len(good)*each)
+    f.truncate(end + len(tail))
+    os.fsync(fd)
+
+# %% ../nbs/05_data.ipynb #0414c7ed
+def _write_cache(path, root, key, split, side, workers, what):
+    "Decode one split into a cache file, complete or not at all."
+    need, free = sum(map(len, split.values()))*3*side*side, shutil.disk_usage(path.parent).free
+    if free < need:
+        raise OSError(f'{what} takes {need:,} bytes and {path.parent} has {free:,} left: make room, or name another folder '
+                      'with cache= or $DEMS_CACHE')
+    part = path.with_name(path.name + '.part')
+    try:
+        with open(part, 'w+b') as f: _fill(f, root, key, split, side, workers, what)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+# %% ../nbs/05_data.ipynb #3496098b
+def cache_folder(
+    root, # the image folder, which has train/ and val/
+    cache=None, # a folder for the caches of all image folders
+) -> Path: # made by whoever writes into it
+    "Where an image folder's decoded pictures are kept: `cache`, `$DEMS_CACHE`, `.dems_cache` in it, or the user's cache."
+    root, given = Path(root).resolve(), cache or os.environ.get('DEMS_CACHE')
+    if not given and os.access(root, os.W_OK): return root/'.dems_cache'
+    base = Path(given or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'dems_nb').expanduser()
+    return base/f'{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}'
+
+def _decoded(root, which, split, layout, side, cache, workers, on_broken):
+    "The pictures of one split in one form, from the cache, which is made if it does not fit."
+    path, key = cache_folder(root, cache)/f'{which}-{layout}-{side}.safetensors', _cache_key(root, split, layout, side)
+    if (found := _read_cache(path, key)) is None:
+        with _locked(path.with_suffix('.lock')):                            # one process decodes, the others wait
+            if _read_cache(path, key) is None: _write_cache(path, root, key, split, side, workers, f'decoding {which}/')
+        found = _read_cache(path, key)
+    images, broken = found
+    if broken: _tell_broken(root, which, broken, on_broken)
+    if missing := [c for i, c in enumerate(split) if not (images.y == i).any()]:
+        raise ValueError(f'no picture of class {missing[0]!r}{_more(len(missing))} in {root/which} can be read')
+    return images
+
+# %% ../nbs/05_data.ipynb #abad3e04
+def _tell_broken(root, which, broken, on_broken):
+    "Refuse broken files by name, or warn that they are skipped."
+    file, why = next(iter(broken.items()))
+    said = f'{root/file}{_more(len(broken))} in {which}/ cannot be read as a picture ({why})'
+    if on_broken == 'skip': warnings.warn(f'{said}: skipped', stacklevel=2)
+    else: raise ValueError(f'{said}: mend or delete it, or leave such files out with on_broken="skip"')
+
+def _load_folder(root, image_size, crop, canvas, cache, workers, on_broken):
+    "(training images, test images, class names, function that gives the training images as evaluation wants them)."
+    if root is None: raise ValueError('an image folder needs root=, the folder that has train/ and val/')
+    if on_broken not in ('error', 'skip'): raise ValueError(f"on_broken is {on_broken!r}: give 'error' or 'skip'")
+    root, workers = Path(root).expanduser(), workers or min(16, os.cpu_count() or 1)
+    splits = _list_folder(root)
+    def get(which, layout, side): return _decoded(root, which, splits[which], layout, side, cache, workers, on_broken)
+    train = get('train', *(('canvas', canvas) if crop else ('square', image_size)))
+    return train, get('val', 'middle', image_size), list(splits['train']), lambda: get('train', 'middle', image_size)
+
 # %% ../nbs/05_data.ipynb #672da08e
 def _take(y, n, seed, leave_one=False):
     "A class-balanced part of the classes `y`: (indices of the part, indices of the rest), both ascending, from `seed`."
@@ -401,34 +618,33 @@ def _parts(y, holdout, n_train, seed):
     part = _take(y if kept is None else y[kept], n_train, seed)[0]
     return held, part if kept is None else kept[part]
 
-# %% ../nbs/05_data.ipynb #00e17298
-_known = ['sample', 'fashionmnist', 'cifar10', 'cifar100', 'emnist']
-
+# %% ../nbs/05_data.ipynb #98d2dc57
 def list_datasets() -> list: # names for `get_dls`
-    "The known data sets. Upper and lower case do not matter, so the released code's names are accepted."
-    return list(_known)
+    "The known data sets; 'folder' is any image folder. Upper and lower case do not matter (CIFAR10 is cifar10)."
+    return ['sample', 'fashionmnist', 'cifar10', 'cifar100', 'emnist', 'folder']
 
 def _canonical(dataset):
     "The kit's name of a data set."
     name = str(dataset).lower()
-    if name in list_datasets(): return name
-    raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(list_datasets())}')
+    if name in list_datasets() or name == 'caltech101': return name         # which is a folder, like any other
+    raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(list_datasets())}, caltech101')
 
-# %% ../nbs/05_data.ipynb #f1879d42
-def _read(name, root, download):
-    "(training images, test images, class names), as stored."
-    if name == 'sample': return *_load_sample(), fashion_classes
-    return _load_files(name, root, download)
+# %% ../nbs/05_data.ipynb #12716ba8
+def _read(name, root, download, *folder):
+    "(training images, test images, class names, function that gives the training images as evaluation wants them)."
+    if name in ('folder', 'caltech101'): return _load_folder(root, *folder)
+    train, test, vocab = (*_load_sample(), fashion_classes) if name == 'sample' else _load_files(name, root, download)
+    return train, test, vocab, lambda: train
 
-def _prepare(train, test, image_size, crop, holdout, n_train, seed):
-    "The part of the training images that is asked for, and what is to be scored, both at their final size."
+def _prepare(train, test, vocab, as_scored, image_size, crop, holdout, n_train, seed):
+    "What to train on and what to score, at their final size, and the class names."
     held, kept = _parts(train.y, holdout, n_train, seed)
-    if held is not None: test = _pick(train, held)
+    if held is not None: test = _pick(as_scored(), held)
     if kept is not None: train = _pick(train, kept)
     if not crop: train = train._replace(x=resize_images(train.x, image_size))
-    return train, test._replace(x=resize_images(test.x, image_size))
+    return train, test._replace(x=resize_images(test.x, image_size)), vocab
 
-# %% ../nbs/05_data.ipynb #37ae0821
+# %% ../nbs/05_data.ipynb #519e7556
 def _check_augment(dl, image_size, crop):
     "Try two pictures: does what comes out have the right side, and is it still bytes?"
     if crop and not getattr(next(iter(dl.tfms), None), 'takes_size', False):
@@ -440,17 +656,20 @@ def _check_augment(dl, image_size, crop):
         raise ValueError(f'augment makes pictures of {x.shape[2]}×{x.shape[3]} pixels where image_size is {image_size}')
     return x.dtype == torch.uint8
 
-def _loaders(train, test, image_size, crop, bs, augment, seed, device, **shared):
+def _loaders(name, train, test, vocab, image_size, crop, bs, augment, seed, device, **shared):
     "DataLoaders of both: training shuffled, augmented, normalised unless the augmentation did it; evaluation whole."
-    device, normalize = torch.device(device or default_device()), Normalize(train.x.shape[1])
-    train_dl = DeviceDL(train, bs, shuffle=True, drop_last=len(train.y) >= bs, device=device, tfms=augment, seed=seed, **shared)
+    shared |= dict(device=torch.device(device or default_device()))
+    train_dl = DeviceDL(train, bs, shuffle=True, drop_last=len(train.y) >= bs, tfms=augment, seed=seed, **shared)
+    normalize = Normalize(train.x.shape[1])
     if _check_augment(train_dl, image_size, crop): train_dl.tfms.append(normalize)
-    return DataLoaders(train_dl, DeviceDL(test, 2*bs, device=device, tfms=[normalize], **shared), device=device)
+    dls = DataLoaders(train_dl, DeviceDL(test, 2*bs, tfms=[normalize], **shared), device=shared['device'])
+    dls.vocab, dls.c, dls.in_chans, dls.name = vocab, len(vocab), train.x.shape[1], name
+    return dls
 
-# %% ../nbs/05_data.ipynb #d8d4b127
+# %% ../nbs/05_data.ipynb #40621b4f
 def get_dls(
     dataset:str='sample', # one of `list_datasets()`
-    root=None, # folder to look for the files in first
+    root=None, # folder to look for the files in first; of an image folder the one that has train/ and val/
     image_size:int=32, # side of the pictures the model gets, pixels
     bs:int=256, # batch size, of all processes together
     device=None, # where batches are made; by default fastai's default device
@@ -463,14 +682,15 @@ def get_dls(
     rank:int=0, # which of several processes this is, from 0
     world:int=1, # processes that share each batch
     keep:str='auto', # where the pictures live: 'device', 'host', or 'auto': host if over 1/4 of a GPU's free memory
+    canvas:int=320, # of image folders with `crop`: side of the canvases, pixels
+    on_broken:str='error', # of image folders: 'error' names files that cannot be read, 'skip' leaves them out and warns
+    cache=None, # of image folders: where decoded pictures are kept, see `cache_folder`
+    workers:int=None, # of image folders: threads that decode; by default one a core, at most 16
 ) -> DataLoaders: # fastai DataLoaders; `.vocab` the class names, `.c` how many, `.in_chans`, `.name`
     "DataLoaders that make batches on the device. Raises `ValueError` for an unknown data set or impossible split."
-    name, image_size = _canonical(dataset), index(image_size)
-    train, test, vocab = _read(name, root, download)
-    train, test = _prepare(train, test, image_size, crop, holdout, n_train, seed)
-    dls = _loaders(train, test, image_size, crop, bs, augment, seed, device, rank=rank, world=world, keep=keep)
-    dls.vocab, dls.c, dls.in_chans, dls.name = vocab, len(vocab), train.x.shape[1], name
-    return dls
+    name, side, folder = _canonical(dataset), index(image_size), (index(canvas), cache, workers, on_broken)
+    data = _prepare(*_read(name, root, download, side, crop, *folder), side, crop, holdout, n_train, seed)
+    return _loaders(name, *data, side, crop, bs, augment, seed, device, rank=rank, world=world, keep=keep)
 
 # %% ../nbs/05_data.ipynb #f75ab072
 def dataset_checksum(
