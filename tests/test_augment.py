@@ -101,7 +101,7 @@ def test_blur_of_a_tiny_image_keeps_a_flat_one(size):
 
 def test_flip_mirrors_the_chosen():
     x, on = noise(4), torch.tensor([True, False, False, True])
-    assert torch.equal(A.flip(x, on), torch.stack([TF.horizontal_flip(im) if o else im for im, o in zip(x, on)]))
+    assert torch.equal(A.where_chosen(x, on, A.mirror), torch.stack([TF.horizontal_flip(im) if o else im for im, o in zip(x, on)]))
 
 @channels
 def test_jitter_in_every_order_is_torchvisions_one_after_the_other(c):
@@ -113,6 +113,59 @@ def test_jitter_in_every_order_is_torchvisions_one_after_the_other(c):
         for i in o: im = ops[i](im, v[i])
         want.append(im)
     assert (A.color_jitter(x, factors, hue, order) - torch.stack(want)).abs().max() < 1e-4
+
+def everywhere(f):
+    "f as on a GPU, where operations are done to all images and `where` picks: torch.compile takes that way on a CPU too."
+    torch._dynamo.reset()
+    return torch.compile(f, fullgraph=True, backend='eager')
+
+def test_chosen_images_only():
+    x, on, v = noise(6)/255, torch.tensor([True, False, False, True, True, False]), torch.rand(6, generator=gen())
+    op, before = (lambda x, v: x + v[:, None, None, None]), x.clone()
+    want = torch.stack([im + p if o else im for im, o, p in zip(x, on, v)])
+    for f in (A.where_chosen, everywhere(A.where_chosen)): assert torch.equal(f(x, on, op, v), want)
+    assert torch.equal(x, before) and torch.equal(A.where_chosen(x, torch.zeros(6, dtype=torch.bool), op, v), x)
+    A.where_chosen(x, on, op, v, inplace=True)
+    assert torch.equal(x, want)
+
+def test_only_the_chosen_are_computed_on_a_cpu():
+    seen = []
+    A.where_chosen(noise(6), torch.tensor([True] + 5*[False]), lambda x: (seen.append(len(x)), x)[1])
+    assert seen == [1]
+
+@channels
+def test_jitter_on_a_cpu_and_elsewhere_are_equal_and_leave_their_input(c):
+    x, drawn = noise(100, c)/255, A.draw_jitter(100, gen(3))
+    before = x.clone()
+    assert (A.color_jitter(x, *drawn) - everywhere(A.color_jitter)(x, *drawn)).abs().max() <= 1e-6
+    assert torch.equal(x, before)
+
+@channels
+@pytest.mark.parametrize('mode', A.AugmentSchedule.modes)
+def test_the_whole_on_a_cpu_and_elsewhere_are_equal(c, mode, monkeypatch):
+    x, aug = noise(300, c), A.Augment(32, A.AugmentSchedule(10, .7, mode, c), normalize=False)
+    d = aug.draw(x, gen(4))
+    want = everywhere(aug.apply)(x, d)
+    assert torch.equal(aug.apply(x, d), want)
+    pieces, real = [], A.Augment._do
+    monkeypatch.setattr(A.Augment, '_do', lambda self, x, *drawn: (pieces.append(len(x)), real(self, x, *drawn))[1])
+    big = noise(8, c, 80, 300)                                                    # several pieces, and the last is smaller
+    drawn = (aug := A.Augment(224, aug.schedule)).draw(big, gen(5))
+    whole, alone = aug.apply(big, drawn), [aug.apply(big[i:i+1], A.Drawn(*(v[i:i+1] for v in drawn))) for i in range(8)]
+    assert (whole - torch.cat(alone)).abs().max() < 1e-4 and sum(pieces) == 16
+
+def test_a_large_batch_goes_through_in_pieces(monkeypatch):
+    seen, real = [], A.resized_crop
+    monkeypatch.setattr(A, 'resized_crop', lambda x, box, size: (seen.append(len(x)), real(x, box, size))[1])
+    A.Augment(32, A.AugmentSchedule(10))(noise(600), gen())
+    assert sum(seen) == 600 and max(seen) == 2**17//3072 and len(seen) > 10
+
+def test_mixed_precision_does_not_reach_the_pixels():
+    x, aug = noise(20), A.Augment(32, A.AugmentSchedule(10))
+    want = aug(x, gen())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(aug(x, gen()), want)
+        assert (x[0, 0].float() @ x[0, 1].float()).dtype == torch.bfloat16               # and is on
 
 # ---- draws against torchvision's: a family of tests that all together raise a false alarm once in 1,000 seeds ---------
 
@@ -144,6 +197,11 @@ def all_p_values():
         for i, name in enumerate(('top', 'left', 'height', 'width')): yield f'{name} of {h}×{w}', same_counts(ours[:, i], theirs[:, i])
         yield f'height and width of {h}×{w}', same_counts(ours[:, 2]//4*64 + ours[:, 3]//4, theirs[:, 2]//4*64 + theirs[:, 3]//4)
         yield f'height and top of {h}×{w}', same_counts(ours[:, 2]//4*64 + ours[:, 0]//2, theirs[:, 2]//4*64 + theirs[:, 0]//2)
+    sizes = torch.tensor([[30, 44], [20, 11]]).repeat(N, 1)                                     # two sizes in one batch, on canvases
+    mixed, theirs = A.draw_crop(2*N, gen(11), *sizes.T).view(N, 2, 4), [torchvision_boxes(*hw) for hw in ((30, 44), (20, 11))]
+    for k, hw in enumerate(('30×44', '20×11')):
+        for i, name in enumerate(('top', 'left', 'height', 'width')): yield f'{name} of {hw} on a canvas', same_counts(mixed[:, k, i], theirs[k][:, i])
+        yield f'height and width of {hw} on a canvas', same_counts(mixed[:, k, 2]*64 + mixed[:, k, 3]//4, theirs[k][:, 2]*64 + theirs[k][:, 3]//4)
     (factors, hue, order), (their_order, theirs) = A.draw_jitter(N, gen(6)), torchvision_jitter()
     for i, name in enumerate(('brightness', 'contrast', 'saturation', 'hue')):
         yield name, stats.ks_2samp((factors[:, i] if i < 3 else hue).numpy(), theirs[:, i].numpy()).pvalue
@@ -158,7 +216,7 @@ def all_p_values():
 def test_draws_are_torchvisions():
     p = dict(all_p_values())
     low = {k: v for k, v in p.items() if v < FAMILY/len(p)}                              # Bonferroni
-    assert len(p) >= 25 and not low, low
+    assert len(p) >= 35 and not low, low
 
 def test_a_wrong_draw_would_be_noticed():
     "The ratio drawn uniformly instead of its logarithm, no second try, and crops only from the upper left, each fail the same test."
@@ -185,6 +243,47 @@ def test_boxes_lie_inside_also_for_the_greatest_random_number(monkeypatch):
         t, l, h, w = A.draw_crop(1, None, side, side, ratio=(1., 1.), area=(.2, .5))[0].tolist()
         assert t + h <= side and l + w <= side
     assert all(v[0].item() in (True, False) for v in A.draw_chosen(1, None, torch.ones(3), True)) and torch.stack(A.draw_chosen(1, None, torch.ones(3), True))[1:].sum() == 1
+
+@pytest.mark.parametrize('h, w', [(8, 64), (64, 8), (31, 22), (32, 32)])
+def test_the_middle_is_each_pictures_own(h, w):
+    impossible = dict(area=(4., 5.))
+    box = A.draw_crop(6, gen(), torch.tensor([h, 10]*3), torch.tensor([w, 40]*3), **impossible)
+    for k, (a, b) in enumerate(((h, w), (10, 40))):
+        want = T.RandomResizedCrop.get_params(torch.zeros(1, a, b), list(impossible['area']), [3/4, 4/3])
+        assert (box[k::2] == torch.tensor(want)).all()
+
+def test_crops_stay_inside_each_picture():
+    size = torch.randint(1, 65, (20_000, 2), generator=gen(12))
+    t, l, h, w = A.draw_crop(20_000, gen(13), *size.T).T
+    assert (t >= 0).all() and (l >= 0).all() and (h >= 1).all() and (w >= 1).all()
+    assert (t + h <= size[:, 0]).all() and (l + w <= size[:, 1]).all()
+    assert (t + h == size[:, 0]).float().mean() > .05 and (l + w == size[:, 1]).float().mean() > .05      # and reach its end
+
+def test_numbers_and_tensors_draw_alike():
+    at = torch.full((50,), 30), torch.full((50,), 44)
+    assert torch.equal(A.draw_crop(50, gen(), 30, 44), A.draw_crop(50, gen(), *at))
+    assert torch.equal(A.draw_crop(50, gen(), 30, 44), A.draw_crop(50, gen(), 30, at[1]))
+
+@channels
+@pytest.mark.parametrize('mode', ['cosine', 'three_way'])
+def test_what_lies_beside_a_picture_never_matters(c, mode):
+    size, aug = torch.tensor([[20, 33], [40, 12], [32, 32], [48, 50], [1, 1]]*8), A.Augment(24, A.AugmentSchedule(10, .8, mode, c))
+    a, b = noise(40, c, 48, 50), noise(40, c, 48, 50, seed=1)
+    for i, (h, w) in enumerate(size.tolist()): b[i, :, :h, :w] = a[i, :, :h, :w]
+    assert torch.equal(aug(a, gen(), size), aug(b, gen(), size)) and not torch.equal(a, b)
+    alone = [aug.apply(a[i:i+1, :, :h, :w], A.Drawn(*(v[i:i+1] for v in aug.draw(a, gen(), size)))) for i, (h, w) in enumerate(size.tolist())]
+    off = (torch.cat(alone) - aug(a, gen(), size)).abs()
+    assert (off > 1e-3).float().mean() < 1e-4                                                         # as if cut out of its canvas
+
+def test_whole_canvas_is_the_default():
+    x, aug = noise(9, 3, 20, 28), A.Augment(16, A.AugmentSchedule(10))
+    assert aug.takes_size and torch.equal(aug(x, gen()), aug(x, gen(), torch.tensor([[20, 28]]*9)))
+
+def test_drawing_for_canvases_compiles():
+    torch._dynamo.reset()
+    draw = lambda u, place, height, width: A._boxes(u, place, height, width, (.2, 1.), (3/4, 4/3))
+    args = torch.rand(9, 10, 2), torch.rand(9, 2), torch.arange(9, 18), torch.arange(30, 39)
+    assert torch.equal(torch.compile(draw, fullgraph=True, backend='eager')(*args), draw(*args))
 
 # ---- independence, repeatability ------------------------------------------------------------------------------------
 
@@ -273,6 +372,9 @@ def test_schedule_off_and_three_way():
     ('size is 0', lambda: A.Augment(0, A.AugmentSchedule(5))), ('give bytes', lambda: A.Augment(8, A.AugmentSchedule(5))(noise().float(), gen())),
     ('(1, 1, 32, 32): give (batch, 3, height, width)', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(c=1), gen())),
     ('(3, 32, 32): give', lambda: A.Augment(8, A.AugmentSchedule(5))(noise()[0], gen())),
+    ('size has shape (2,): give (1, 2), height and width', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(), gen(), torch.tensor([9, 9]))),
+    ('size goes from 9 to 33: a picture has at least 1 pixel and at most its canvas, 32 by 32', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(), gen(), torch.tensor([[9, 33]]))),
+    ('size goes from 0 to 9: a picture', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(), gen(), torch.tensor([[9, 0]]))),
     ('mixup is 1.5: give an alpha from 0.1 to 1', lambda: A.Mix(10, mixup=1.5)), ('cutmix is 0: give', lambda: A.Mix(10, cutmix=0)), ('smoothing is 1', lambda: A.Mix(10, smoothing=1)),
     ('n_classes is 1', lambda: A.Mix(1)), ('mix floats', lambda: A.Mix(10)(noise(), torch.zeros(1, dtype=torch.long), gen()))])
 def test_bad_arguments(said, make):
@@ -345,10 +447,12 @@ def test_one_of_the_two_with_even_odds():
 def test_on_cuda_nothing_waits_and_the_result_is_the_cpus(c):
     aug, mix = A.Augment(32, A.AugmentSchedule(10, .6, 'three_way', c)), A.Mix(10)
     x, y, g = noise(64, c).cuda(), torch.arange(64).cuda() % 10, gen(0, 'cuda')
+    size = torch.tensor([[20, 30]]).repeat(64, 1).cuda()
     aug(x, g)                                                                    # brings its numbers over
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode('error')
     try:
+        aug(x, g, size)                                                          # pictures on canvases
         d = aug.draw(x, g)
         out = aug.apply(x, d)
         mix(out, y, g)
