@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fashion_classes', 'Images', 'resize_images', 'sample_images', 'DeviceDL', 'random_flip', 'random_shift', 'Normalize',
            'data_folders', 'open_image', 'to_square', 'to_middle', 'to_canvas', 'cache_folder', 'list_datasets',
-           'get_dls', 'dataset_checksum']
+           'dataset_name', 'get_dls', 'dataset_checksum']
 
 # %% ../nbs/05_data.ipynb #e55846d3
 import fcntl, gzip, hashlib, json, math, numpy as np, os, shutil, sys, tempfile, torch, warnings
@@ -585,10 +585,10 @@ def _load_folder(root, image_size, crop, canvas, cache, workers, on_broken):
     train = get('train', *(('canvas', canvas) if crop else ('square', image_size)))
     return train, get('val', 'middle', image_size), list(splits['train']), lambda: get('train', 'middle', image_size)
 
-# %% ../nbs/05_data.ipynb #672da08e
+# %% ../nbs/05_data.ipynb #312dd2f8
 def _take(y, n, seed, leave_one=False):
     "A class-balanced part of the classes `y`: (indices of the part, indices of the rest), both ascending, from `seed`."
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(index(seed)))
     counts, key = y.bincount(), torch.empty(len(y), dtype=torch.double)
     for c in counts.nonzero().flatten():
         mine = order[y[order] == c]
@@ -618,15 +618,17 @@ def _parts(y, holdout, n_train, seed):
     part = _take(y if kept is None else y[kept], n_train, seed)[0]
     return held, part if kept is None else kept[part]
 
-# %% ../nbs/05_data.ipynb #98d2dc57
+# %% ../nbs/05_data.ipynb #5bfa1788
 def list_datasets() -> list: # names for `get_dls`
     "The known data sets; 'folder' is any image folder. Upper and lower case do not matter (CIFAR10 is cifar10)."
     return ['sample', 'fashionmnist', 'cifar10', 'cifar100', 'emnist', 'folder']
 
-def _canonical(dataset):
-    "The kit's name of a data set."
+def dataset_name(
+    dataset:str, # as a user may write it, such as CIFAR10
+) -> str: # as `list_datasets` has it, or 'caltech101', which is a folder like any other
+    "The kit's own name of a data set. Raises `ValueError` for an unknown one."
     name = str(dataset).lower()
-    if name in list_datasets() or name == 'caltech101': return name         # which is a folder, like any other
+    if name in list_datasets() or name == 'caltech101': return name
     raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(list_datasets())}, caltech101')
 
 # %% ../nbs/05_data.ipynb #12716ba8
@@ -666,7 +668,7 @@ def _loaders(name, train, test, vocab, image_size, crop, bs, augment, seed, devi
     dls.vocab, dls.c, dls.in_chans, dls.name = vocab, len(vocab), train.x.shape[1], name
     return dls
 
-# %% ../nbs/05_data.ipynb #40621b4f
+# %% ../nbs/05_data.ipynb #4b25d746
 def get_dls(
     dataset:str='sample', # one of `list_datasets()`
     root=None, # folder to look for the files in first; of an image folder the one that has train/ and val/
@@ -688,7 +690,7 @@ def get_dls(
     workers:int=None, # of image folders: threads that decode; by default one a core, at most 16
 ) -> DataLoaders: # fastai DataLoaders; `.vocab` the class names, `.c` how many, `.in_chans`, `.name`
     "DataLoaders that make batches on the device. Raises `ValueError` for an unknown data set or impossible split."
-    name, side, folder = _canonical(dataset), index(image_size), (index(canvas), cache, workers, on_broken)
+    name, side, folder = dataset_name(dataset), index(image_size), (index(canvas), cache, workers, on_broken)
     data = _prepare(*_read(name, root, download, side, crop, *folder), side, crop, holdout, n_train, seed)
     return _loaders(name, *data, side, crop, bs, augment, seed, device, rank=rank, world=world, keep=keep)
 

@@ -62,7 +62,7 @@ class ScoreOnlyLast(Callback):
         if not self.last: self.recorder.log[-2:] = [math.nan, math.nan]
     def after_fit(self): self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]
 
-# %% ../nbs/13_studies.ipynb #b1fc3d24
+# %% ../nbs/13_studies.ipynb #07a4391d
 class FewerScalesViT(DEMSViT):
     "A `DEMSViT` that reads only its finest scales; its regions stay as large as they were."
     def __init__(self,
@@ -75,7 +75,10 @@ class FewerScalesViT(DEMSViT):
         self.register_buffer('kept', kept.nonzero().flatten(), persistent=False)
         for k in range(keep, len(self.layout.patch_sizes)): self.tokenizer.embeds[k].requires_grad_(False)
 
-    def sequence(self, x):
+    def sequence(self,
+        x, # images (batch, in_chans, image_size, image_size)
+    ): # (batch, 1 + kept tokens, dim)
+        "The class token and the tokens of the scales that are kept."
         tokens = self.tokenizer(x)[:, :, self.kept].flatten(1, 2)
         return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
 
@@ -105,7 +108,7 @@ def _start_mixing(model, std=None, scale=1.):
         nn.init.constant_(m.scale, scale)
     return model
 
-# %% ../nbs/13_studies.ipynb #f9e4fdcd
+# %% ../nbs/13_studies.ipynb #aeb98842
 def _nano(recipe, n_classes, in_chans, **kw): return create_model(recipe.model, n_classes, in_chans, recipe.image_size, **kw)
 
 def _changed(cls, recipe, n_classes, in_chans, *args):
@@ -122,6 +125,8 @@ _variants = dict(
     mix_std_01=lambda *a: _start_mixing(_nano(*a), .1), mix_he=lambda *a: _start_mixing(_nano(*a)),
     mix_he_s2=lambda *a: _start_mixing(_nano(*a), scale=2.))
 
+
+# %% ../nbs/13_studies.ipynb #b934d387
 def list_variants() -> list: # names for `make_variant`
     "The changed models of the ablations, and 'base', which is none."
     return ['base', *_variants]
@@ -133,11 +138,12 @@ def make_variant(
     in_chans:int=1, # channels of the pictures
 ) -> DEMSViT: # freshly initialised
     "Make a changed `dems_nano`. Raises `ValueError` for an unknown name."
-    if name not in list_variants(): raise ValueError(f'unknown variant {name!r}: the known ones are {", ".join(list_variants())}')
+    if name not in list_variants():
+        raise ValueError(f'unknown variant {name!r}: the known ones are {", ".join(list_variants())}')
     set_seed(recipe.seed)
     return _nano(recipe, n_classes, in_chans) if name == 'base' else _variants[name](recipe, n_classes, in_chans)
 
-# %% ../nbs/13_studies.ipynb #41165248
+# %% ../nbs/13_studies.ipynb #b7841645
 def _checksum(dls):
     "SHA-256 over shapes and bytes of all pictures and classes, as used."
     def one(images):
@@ -149,6 +155,8 @@ def _checksum(dls):
         return h.hexdigest()
     return hashlib.sha256(''.join(one(dl.dataset) for dl in dls.loaders).encode()).hexdigest()
 
+
+# %% ../nbs/13_studies.ipynb #3e1a8209
 def run_planned(
     run:PlannedRun, # what to train
     out, # the ledger's folder
@@ -189,12 +197,14 @@ def chosen_lr(
     size = max([s for s in sizes if s <= n], default=sizes[0])
     return max((r for r in tuned if r['recipe']['n_train'] == size), key=lambda r: r['accuracy'])['recipe']['lr']
 
-# %% ../nbs/13_studies.ipynb #cf32adae
+# %% ../nbs/13_studies.ipynb #fb3444f3
 lr_grid = (1e-3, 2e-3, 4e-3, 8e-3)
 models = ('dems_nano', 'vit_nano')
 
 def _tuning(study, dataset, sizes, images, holdout=10_000):
-    return [PlannedRun(study, 'tune', _light(model=m, dataset=dataset, n_train=n, holdout=holdout, epochs=_epochs(images, n), lr=lr))
+    def run(n, lr, m):
+        return _light(model=m, dataset=dataset, n_train=n, holdout=holdout, epochs=_epochs(images, n), lr=lr)
+    return [PlannedRun(study, 'tune', run(n, lr, m))
             for n in sizes for lr in lr_grid for m in models]
 
 def _compare(rows, study, dataset, sizes, images, seeds):

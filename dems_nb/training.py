@@ -9,7 +9,7 @@ __all__ = ['DataRecipe', 'Recipe', 'lr_schedule', 'EpochLR', 'step_seed', 'SeedS
            'Evaluation', 'evaluate', 'write_checkpoint', 'previous_checkpoint', 'read_checkpoint', 'Interrupted',
            'Checkpoint', 'EpochLog', 'environment', 'run_result', 'load_any', 'start_from', 'train']
 
-# %% ../nbs/07_training.ipynb #0e7fbaa0
+# %% ../nbs/07_training.ipynb #068e26c1
 import csv, hashlib, importlib.metadata, io, json, math, numpy as np, os, platform, signal, subprocess, threading, time, torch
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,7 +31,7 @@ from torch.nn.attention import sdpa_kernel, SDPBackend
 from . import __version__
 from .model import ViT, build_model, count_cost, create_model
 from .weights import load_model, load_released, read_safetensors, save_model, write_atomic
-from .data import dataset_name, get_dls, random_flip, random_shift
+from .data import dataset_checksum, dataset_name, get_dls, random_flip, random_shift
 from .augment import Augment, AugmentSchedule, Mix
 
 # %% ../nbs/07_training.ipynb #5b03c685
@@ -405,7 +405,7 @@ def _recipe_cbs(recipe, dls):
     if recipe.compile: cbs.append(CompileForTraining())
     return cbs
 
-# %% ../nbs/07_training.ipynb #7b59271f
+# %% ../nbs/07_training.ipynb #1ece7f3b
 def recipe_dls(
     recipe:Recipe, # all hyperparameters
     device=None, # where the pictures live; by default fastai's default device
@@ -413,14 +413,12 @@ def recipe_dls(
     **kwargs, # further arguments of `get_dls`
 ) -> DataLoaders: # the data that the recipe names
     "The DataLoaders of a recipe."
-    paper = recipe.augment == 'paper'
+    paper, in_chans = recipe.augment == 'paper', 1 if recipe.dataset in ('sample', 'fashionmnist', 'emnist') else 3
     light = [random_flip]*recipe.flip + [partial(random_shift, by=recipe.shift)]*bool(recipe.shift)
-    dls = get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device, n_train=recipe.n_train,
-                  holdout=recipe.holdout, augment=() if paper else light, crop=paper, seed=recipe.seed, **kwargs)
-    if paper:                                                     # it crops from the pictures as stored, and normalises itself
-        schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, dls.in_chans)
-        dls.train.tfms = [Augment(recipe.image_size, schedule)]
-    return dls
+    schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, in_chans)
+    augment = [Augment(recipe.image_size, schedule)] if paper else light      # which crops from the pictures as they are stored
+    return get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device, n_train=recipe.n_train,
+                   holdout=recipe.holdout, augment=augment, crop=paper, seed=recipe.seed, **kwargs)
 
 # %% ../nbs/07_training.ipynb #66a6c355
 @dataclass
@@ -673,10 +671,10 @@ def environment(
                 versions=dict(python=platform.python_version(), dems_nb=__version__,
                               **{n: importlib.metadata.version(n) for n in names}))
 
-# %% ../nbs/07_training.ipynb #5ee7c227
+# %% ../nbs/07_training.ipynb #6e66de54
 def _data_notes(dls):
     "What identifies the data of a run."
-    return dict(name=getattr(dls, 'name', None), checksum=getattr(dls, 'checksum', None), n_train=len(dls.train.dataset.y))
+    return dict(name=getattr(dls, 'name', None), checksum=dataset_checksum(dls), n_train=len(dls.train.dataset.y))
 
 def _seen(recipe, dls):
     "Images a whole training sees."
