@@ -7,9 +7,9 @@ __all__ = ['DataRecipe', 'Recipe', 'lr_schedule', 'EpochLR', 'step_seed', 'SeedS
            'SoftCrossEntropy', 'has_bf16', 'Autocast', 'PlainAttentionOnCPU', 'CompileForTraining', 'TidyLearner',
            'MeanLoss', 'Accuracy', 'SmoothLoss', 'QuietRecorder', 'SparseProgress', 'make_learner', 'recipe_dls',
            'Evaluation', 'evaluate', 'write_checkpoint', 'previous_checkpoint', 'read_checkpoint', 'Interrupted',
-           'Checkpoint', 'EpochLog', 'environment', 'run_result', 'start_from', 'train']
+           'Checkpoint', 'EpochLog', 'environment', 'run_result', 'load_any', 'start_from', 'train']
 
-# %% ../nbs/07_training.ipynb #0e7fbaa0
+# %% ../nbs/07_training.ipynb #068e26c1
 import csv, hashlib, importlib.metadata, io, json, math, numpy as np, os, platform, signal, subprocess, threading, time, torch
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,7 +31,7 @@ from torch.nn.attention import sdpa_kernel, SDPBackend
 from . import __version__
 from .model import ViT, build_model, count_cost, create_model
 from .weights import load_model, load_released, read_safetensors, save_model, write_atomic
-from .data import dataset_name, get_dls, random_flip, random_shift
+from .data import dataset_checksum, dataset_name, get_dls, random_flip, random_shift
 from .augment import Augment, AugmentSchedule, Mix
 
 # %% ../nbs/07_training.ipynb #5b03c685
@@ -124,10 +124,10 @@ def hash(self:Recipe) -> str: # 12 hexadecimal digits
     "A short name for exactly this recipe: equal recipes have equal ones."
     return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../nbs/07_training.ipynb #92af6302
+# %% ../nbs/07_training.ipynb #8d9691a3
 def _of_the_paper(model, dataset, epochs, bs, peak, changes):
     "What both stages of the paper share."
-    big = dict(image_size=256, patch_size=16) if dataset_name(dataset) in ('folder', 'caltech101') else dict(patch_size=2)
+    big = dict(image_size=256, patch_size=16) if dataset_name(dataset) in ('folder', 'caltech101') else {}
     common = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*bs/256, schedule='paper', mixup=.8, cutmix=1.,
                   label_smoothing=.1, **big)
     return Recipe(**{**common, **changes})
@@ -405,7 +405,7 @@ def _recipe_cbs(recipe, dls):
     if recipe.compile: cbs.append(CompileForTraining())
     return cbs
 
-# %% ../nbs/07_training.ipynb #7b59271f
+# %% ../nbs/07_training.ipynb #1ece7f3b
 def recipe_dls(
     recipe:Recipe, # all hyperparameters
     device=None, # where the pictures live; by default fastai's default device
@@ -413,14 +413,12 @@ def recipe_dls(
     **kwargs, # further arguments of `get_dls`
 ) -> DataLoaders: # the data that the recipe names
     "The DataLoaders of a recipe."
-    paper = recipe.augment == 'paper'
+    paper, in_chans = recipe.augment == 'paper', 1 if recipe.dataset in ('sample', 'fashionmnist', 'emnist') else 3
     light = [random_flip]*recipe.flip + [partial(random_shift, by=recipe.shift)]*bool(recipe.shift)
-    dls = get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device, n_train=recipe.n_train,
-                  holdout=recipe.holdout, augment=() if paper else light, crop=paper, seed=recipe.seed, **kwargs)
-    if paper:                                                     # it crops from the pictures as stored, and normalises itself
-        schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, dls.in_chans)
-        dls.train.tfms = [Augment(recipe.image_size, schedule)]
-    return dls
+    schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, in_chans)
+    augment = [Augment(recipe.image_size, schedule)] if paper else light      # which crops from the pictures as they are stored
+    return get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device, n_train=recipe.n_train,
+                   holdout=recipe.holdout, augment=augment, crop=paper, seed=recipe.seed, **kwargs)
 
 # %% ../nbs/07_training.ipynb #66a6c355
 @dataclass
@@ -673,10 +671,10 @@ def environment(
                 versions=dict(python=platform.python_version(), dems_nb=__version__,
                               **{n: importlib.metadata.version(n) for n in names}))
 
-# %% ../nbs/07_training.ipynb #5ee7c227
+# %% ../nbs/07_training.ipynb #6e66de54
 def _data_notes(dls):
     "What identifies the data of a run."
-    return dict(name=getattr(dls, 'name', None), checksum=getattr(dls, 'checksum', None), n_train=len(dls.train.dataset.y))
+    return dict(name=getattr(dls, 'name', None), checksum=dataset_checksum(dls), n_train=len(dls.train.dataset.y))
 
 def _seen(recipe, dls):
     "Images a whole training sees."
@@ -698,7 +696,18 @@ def run_result(
                 images_seen=_seen(recipe, dls), seconds=round(learn.seconds, 1), precision=_precision(recipe, dls.device),
                 params=cost['trained'], macs=cost['macs'], config=_bare(learn.model).config, **environment(dls.device))
 
-# %% ../nbs/07_training.ipynb #457549a7
+# %% ../nbs/07_training.ipynb #6077ae33
+def load_any(
+    source, # a run folder, a file of `save_model`, or a .pth of the released code
+    heads:int=None, # for a .pth, attention heads; by default width/64
+    mix_before:tuple=(6,10), # for a .pth, the blocks before which tokens are mixed
+) -> ViT: # as it was saved, in eval mode
+    "A model from whatever holds one. Raises `FileNotFoundError`, or `ValueError` for what holds none."
+    path = Path(source)
+    if path.is_dir(): path = path/'model.safetensors'
+    return load_released(path, heads, mix_before) if path.suffix in ('.pth', '.pt', '.bin') else load_model(path)
+
+# %% ../nbs/07_training.ipynb #58574954
 def start_from(
     source, # a run folder, a file of `save_model`, or a .pth of the released code
     n_classes:int, # classes of the new data
@@ -711,8 +720,7 @@ def start_from(
 ) -> ViT: # with the source's weights, in training mode
     "A model to train on from saved weights. Raises `FileNotFoundError`, or `ValueError` for another picture size."
     path = Path(source)
-    if path.is_dir(): path = path/'model.safetensors'
-    old = load_released(path, heads, mix_before) if path.suffix in ('.pth', '.pt', '.bin') else load_model(path)
+    old = load_any(path, heads, mix_before)
     side = old.config['image_size']
     if image_size not in (None, side):
         raise ValueError(f'{path.name} was trained on pictures of {side} pixels and would get {image_size}: '

@@ -6,7 +6,7 @@ from dems_nb import training as T
 from dems_nb.weights import load_model, read_safetensors
 
 root = Path(__file__).parent.parent
-recipe = T.Recipe.pretrain('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100, patch_size=4)       # drop path, dropout, mixing, every augmentation
+recipe = T.Recipe.pretrain('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100)       # drop path, dropout, mixing, every augmentation
 
 class At(T.Callback):
     "Do something at one place of a run."

@@ -131,11 +131,11 @@ def test_the_paper_s_recipes():
         assert (r.drop_path, r.attn_drop, r.mixup, r.cutmix, r.label_smoothing, r.schedule, r.augment, r.augment_schedule, r.p0) == (.15, .05, .8, 1., .1, 'paper', 'paper', 'cosine', p0)
         f = T.Recipe.finetune(f'dems_{size}', 'cifar100')
         assert (f.epochs, f.bs, f.lr, f.warmup, f.drop_path, f.attn_drop, f.mixup, f.cutmix, f.label_smoothing) == (100, 256, 1e-3, 0, .2, 0, .8, 1., .1)
-        assert (f.augment, f.flip, f.shift, r.image_size, r.patch_size) == ('light', False, 0, 32, 2)
+        assert (f.augment, f.flip, f.shift, r.image_size, r.patch_size) == ('light', False, 0, 32, None)
     assert T.Recipe.pretrain(bs=1024).lr == 4*5e-4 and T.Recipe.pretrain(epochs=30).warmup == 3 and T.Recipe.pretrain(epochs=1).warmup == 0
 
 def test_the_drop_rates_arrive():
-    learn = T.make_learner(T.Recipe.pretrain('dems_nano', 'sample', epochs=1, patch_size=4), device='cpu')
+    learn = T.make_learner(T.Recipe.pretrain('dems_nano', 'sample', epochs=1), device='cpu')
     assert (learn.model.config['drop_path'], learn.model.config['attn_drop']) == (.15, .05)
 
 def test_mixed_batches_reach_the_loss():
