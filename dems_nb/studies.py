@@ -7,8 +7,8 @@ __all__ = ['lr_grid', 'models', 'studies', 'PlannedRun', 'ScoreOnlyLast', 'Fewer
            'list_variants', 'make_variant', 'EpochLosses', 'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10',
            'ablations', 'run_plans', 'run_study', 'main']
 
-# %% ../nbs/13_studies.ipynb #e388a4e2
-import argparse, hashlib, io, json, math, os, subprocess, sys, time, torch
+# %% ../nbs/13_studies.ipynb #4d3a2933
+import argparse, io, json, math, os, subprocess, sys, time, torch
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from torch import nn
 from .model import DEMSViT, count_cost, create_model
 from .weights import write_atomic
-from .data import Images
+from .data import Images, dataset_checksum
 from .training import Recipe, make_learner, run_result, train
 from .results import read_ledger, read_row
 
@@ -145,25 +145,14 @@ def make_variant(
     set_seed(recipe.seed)
     return _nano(recipe, n_classes, in_chans) if name == 'base' else _variants[name](recipe, n_classes, in_chans)
 
-# %% ../nbs/13_studies.ipynb #f91ca6b2
-def _checksum(dls):
-    "SHA-256 over shapes and bytes of all pictures and classes, as used."
-    def one(images):
-        h = hashlib.sha256()
-        for t in images:
-            if t is None: continue
-            h.update(f'{t.dtype} {tuple(t.shape)}'.encode())
-            for part in t.split(4096): h.update(part.cpu().contiguous().numpy())
-        return h.hexdigest()
-    return hashlib.sha256(''.join(one(dl.dataset) for dl in dls.loaders).encode()).hexdigest()
-
+# %% ../nbs/13_studies.ipynb #8c822477
 class EpochLosses(Callback):
     "Keep the training loss of each epoch in `rows`."
     order = 56 # after the log
     def before_fit(self): self.rows = []
     def after_epoch(self): self.rows.append(round(float(self.recorder.values[-1][0]), 4))
 
-# %% ../nbs/13_studies.ipynb #061c2195
+# %% ../nbs/13_studies.ipynb #b23ce3e7
 def run_planned(
     run:PlannedRun, # what to train
     out, # the ledger's folder
@@ -175,7 +164,7 @@ def run_planned(
     with redirect_stdout(io.StringIO()):
         learn = train(r, model=model, root=root, bar=False, cbs=[ScoreOnlyLast(), losses])
     row = dict(study=run.study, stage=run.stage, variant=run.variant, **run_result(r, learn), train_losses=losses.rows)
-    row['data']['checksum'] = row['data'].get('checksum') or _checksum(learn.dls)
+    row['data']['checksum'] = dataset_checksum(learn.dls)
     return write_atomic(Path(out)/run.study/f'{run.name}.json', (json.dumps(row, indent=1) + '\n').encode())
 
 # %% ../nbs/13_studies.ipynb #7db4b00e
