@@ -585,10 +585,10 @@ def _load_folder(root, image_size, crop, canvas, cache, workers, on_broken):
     train = get('train', *(('canvas', canvas) if crop else ('square', image_size)))
     return train, get('val', 'middle', image_size), list(splits['train']), lambda: get('train', 'middle', image_size)
 
-# %% ../nbs/05_data.ipynb #672da08e
+# %% ../nbs/05_data.ipynb #312dd2f8
 def _take(y, n, seed, leave_one=False):
     "A class-balanced part of the classes `y`: (indices of the part, indices of the rest), both ascending, from `seed`."
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(index(seed)))
     counts, key = y.bincount(), torch.empty(len(y), dtype=torch.double)
     for c in counts.nonzero().flatten():
         mine = order[y[order] == c]
