@@ -346,6 +346,8 @@ def test_where_the_pictures_live(monkeypatch):
     data, cuda = few(16, side=32), torch.device('cuda')
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (4*data.x.nbytes, 10**12))
     assert D._fits(data, cuda) and D._fits(data, torch.device('cpu')) and not D._fits(few(17, side=32), cuda)
+    there = type('I', (), dict(x=type('X', (), dict(nbytes=10**12, device=cuda))))
+    assert D._fits(there, cuda)                                             # what is there already is not sent back when memory has shrunk by it
 
 @pytest.mark.cuda
 @pytest.mark.parametrize('keep', ['device', 'host'])
