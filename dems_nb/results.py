@@ -149,7 +149,7 @@ def paired(
     if not both: return math.nan, math.nan, 0
     return *mean_interval([a[s] - b[s] for s in both]), len(both)
 
-# %% ../nbs/09_results.ipynb #e7281b08
+# %% ../nbs/09_results.ipynb #0e71fa09
 def say_difference(
     mean:float, # of the differences, points
     half:float, # half its 95 % interval
@@ -157,9 +157,10 @@ def say_difference(
 ) -> str: # part of a sentence
     "What a paired difference allows to be said."
     if not seeds: return 'has not been run'
-    if math.isnan(half): return f'differs by {mean:+.1f} points in one seed, which says nothing about the spread'
-    verdict = 'more than the seeds explain' if abs(mean) > half else 'no more than seeds differ by themselves'
-    return f'differs by {mean:+.1f} ± {half:.1f} points over {seeds} seeds: {verdict}'
+    points = f'{round(mean, 1) + 0.:+.1f}'                                       # never -0.0
+    if math.isnan(half): return f'differs by {points} points in one seed, which says nothing about the spread'
+    verdict = 'more than chance in the seeds explains' if abs(mean) > half else 'within what chance in the seeds explains'
+    return f'differs by {points} ± {half:.1f} points over {seeds} seeds: {verdict}'
 
 # %% ../nbs/09_results.ipynb #ce84f7a6
 _paper = dict(cifar10=(96.03, 96.20), cifar100=(80.60, 83.30), fashionmnist=(95.59, 95.99), emnist=(99.56, 99.58),
