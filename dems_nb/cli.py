@@ -117,10 +117,12 @@ def _run(stage, args, recipe, pretrained=None):
         print(f'{learn.seconds:.0f} seconds; written to {out}')
     return learn
 
-# %% ../nbs/11_cli.ipynb #ab77b0e9
+# %% ../nbs/11_cli.ipynb #0d95d462
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
-    try: return f(sys.argv[1:] if argv is None else argv)
+    try:
+        done = f(sys.argv[1:] if argv is None else argv)
+        return None if argv is None else done              # what a script returns is its exit status
     except Interrupted as e:
         print(f'\n{name}: {e}. The same command with --resume goes on from there.', file=sys.stderr)
         raise SystemExit(130 if 'SIGINT' in str(e) else 143) from None

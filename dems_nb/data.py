@@ -108,10 +108,10 @@ class DeviceDL(DataLoader):
         self.rank, self.world, self.given = rank, world, get_idxs
         self.to(default_device() if device is None else device)
 
-# %% ../nbs/05_data.ipynb #7dfc2b68
+# %% ../nbs/05_data.ipynb #571630a1
 def _fits(images, device):
-    "Do the pictures take at most a quarter of the device's free memory? Not asked for a device without its own."
-    return device.type != 'cuda' or images.x.nbytes <= torch.cuda.mem_get_info(device)[0]/4
+    "Do the pictures take at most a quarter of a GPU's free memory? Those that are there already do."
+    return device.type != 'cuda' or images.x.device.type == 'cuda' or images.x.nbytes <= torch.cuda.mem_get_info(device)[0]/4
 
 @patch
 def to(self:DeviceDL,
@@ -444,11 +444,13 @@ def to_canvas(
 _layouts = dict(canvas=to_canvas, square=lambda im, side: (to_square(im, side), (side, side)),
                 middle=lambda im, side: (to_middle(im, side), (side, side)))
 
-# %% ../nbs/05_data.ipynb #3677bb64
+# %% ../nbs/05_data.ipynb #1bb2f957
 def _steps(parts, n, what):
     "Go through parts of the work: with a bar in a notebook or terminal, else a line each tenth; silently if there are few."
     if len(parts) < 20: yield from parts
-    elif IN_NOTEBOOK or sys.stdout.isatty(): yield from progress_bar(parts, leave=False, comment=what)
+    elif IN_NOTEBOOK or sys.stdout.isatty():
+        print(f'{what}: {n:,} pictures')
+        yield from progress_bar(parts, leave=False)
     else:
         for i, part in enumerate(parts, 1):
             yield part

@@ -355,3 +355,10 @@ def test_progress_in_plain_lines(tmp_path, monkeypatch, capsys):
     assert len(lines) == 10 and lines[-1] == 'decoding train/: 350 of 350 pictures' and all(l.startswith('decoding train/: ') for l in lines)
     load(root, size=8, workers=1)
     assert capsys.readouterr().out == ''
+
+@pytest.mark.parametrize('where', ['terminal', 'notebook'])
+def test_progress_has_a_bar(where, monkeypatch, capsys):
+    monkeypatch.setattr(D, 'IN_NOTEBOOK', where == 'notebook')
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: where == 'terminal', raising=False)
+    parts = [range(i, i + 3) for i in range(0, 75, 3)]
+    assert list(D._steps(parts, 75, 'decoding train/')) == parts and capsys.readouterr().out.startswith('decoding train/: 75 pictures')

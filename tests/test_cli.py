@@ -1,0 +1,18 @@
+"The commands as a shell sees them: exit status, and one line for a mistake."
+import os, subprocess, sys
+from pathlib import Path
+
+root = Path(__file__).parent.parent
+def script(name, *flags, cwd):
+    "A console script, as setuptools writes it: what the function returns is the exit status."
+    code = f'import sys; from dems_nb.cli import {name}; sys.argv = ["x", *{list(flags)!r}]; sys.exit({name}())'
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd, env={**os.environ, 'PYTHONPATH': str(root)}, capture_output=True, text=True)
+
+def test_exit_status(tmp_path):
+    flags = '--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 1 --batch_size 32 --device cpu --output_dir run'.split()
+    good = script('pretrain', *flags, cwd=tmp_path)
+    assert good.returncode == 0 and 'last epoch:' in good.stdout, good.stderr
+    again = script('pretrain', *flags, cwd=tmp_path)
+    assert again.returncode == 2 and 'already holds a run' in again.stderr and 'Traceback' not in again.stderr
+    scored = script('evaluate_command', '--pretrained_weight', 'run', '--dataset', 'sample', '--device', 'cpu', cwd=tmp_path)
+    assert scored.returncode == 0 and 'of 1,000 images' in scored.stdout, scored.stderr
