@@ -64,7 +64,7 @@ class ScoreOnlyLast(Callback):
         if not self.last: self.recorder.log[-2:] = [math.nan, math.nan]
     def after_fit(self): self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]
 
-# %% ../nbs/13_studies.ipynb #b1fc3d24
+# %% ../nbs/13_studies.ipynb #373f414e
 class FewerScalesViT(DEMSViT):
     "A `DEMSViT` that reads only its finest scales; its regions stay as large as they were."
     def __init__(self,
@@ -77,7 +77,9 @@ class FewerScalesViT(DEMSViT):
         self.register_buffer('kept', kept.nonzero().flatten(), persistent=False)
         for k in range(keep, len(self.layout.patch_sizes)): self.tokenizer.embeds[k].requires_grad_(False)
 
-    def sequence(self, x):
+    def sequence(self,
+        x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
+    ) -> torch.Tensor: # (batch, 1 + kept tokens, dim)
         tokens = self.tokenizer(x)[:, :, self.kept].flatten(1, 2)
         return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
 
