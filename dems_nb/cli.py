@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pretrain', 'finetune', 'evaluate_command', 'doctor', 'main']
 
-# %% ../nbs/11_cli.ipynb #7fec902a
+# %% ../nbs/11_cli.ipynb #9c677cff
 import argparse, importlib.util, io, json, os, platform, shutil, sys, torch
 from contextlib import redirect_stdout
 from dataclasses import fields
@@ -16,9 +16,9 @@ from fastcore.docments import docments
 from .model import count_cost, create_model, shape_ledger
 from .weights import write_atomic
 from .data import data_folders, dataset_name, get_dls
-from .training import Interrupted, Recipe, evaluate, has_bf16, load_any, start_from, train
+from .training import DataRecipe, Interrupted, Recipe, evaluate, has_bf16, load_any, start_from, train
 
-# %% ../nbs/11_cli.ipynb #6d6455a5
+# %% ../nbs/11_cli.ipynb #29814d32
 _released_flag = {'bs': 'batch_size'}                    # field of the recipe -> flag of the released code
 
 def _add_recipe_flags(
@@ -26,17 +26,17 @@ def _add_recipe_flags(
     usual, # the recipe whose values are the defaults
 ):
     "A flag for each field of a recipe."
-    notes = docments(Recipe)
+    notes = {**docments(DataRecipe), **docments(Recipe)}              # a recipe's fields, and those it inherits
     for f in fields(Recipe):
         v = getattr(usual, f.name)
-        said = f'{notes.get(f.name) or f.name} (default: {v})'.replace('%', '%%')
+        said = f'{notes[f.name]} (default: {v})'.replace('%', '%%')
         kind = dict(action=argparse.BooleanOptionalAction) if f.type is bool else dict(type=f.type)
         if f.type is tuple: kind = dict(type=float, nargs=2)
         if f.type is bool: said = said.partition(' (default')[0] + f' (default: {"yes" if v else "no"})'
         parser.add_argument(f'--{_released_flag.get(f.name, f.name)}', dest=f.name, default=argparse.SUPPRESS, help=said,
                             **(kind if f.type is bool else {**kind, 'metavar': f.name.upper()}))
 
-# %% ../nbs/11_cli.ipynb #597e9589
+# %% ../nbs/11_cli.ipynb #474b1811
 def _names(given):
     "Names as users write them, as the kit has them: DEMS_Small, dems-small and Ti become dems_small and dems_tiny."
     if 'model' in given:
@@ -45,9 +45,13 @@ def _names(given):
         given['model'] = short.get(m, m)
     return given
 
+
+# %% ../nbs/11_cli.ipynb #641463bf
+_follow = 'lr and warmup follow from batch_size and epochs, p0 and patch_size from model and dataset, unless they are given.'
+
 def _parser(name, about, usual):
     "The parser of a training command: recipe, then where things are and how to run."
-    p = argparse.ArgumentParser(prog=name, description=about)
+    p = argparse.ArgumentParser(prog=name, description=about, epilog=_follow)
     _add_recipe_flags(p.add_argument_group('the recipe'), usual)
     g = p.add_argument_group('the run')
     g.add_argument('--data_path', help='folder to look for the data in first (default: the known folders, else download)')

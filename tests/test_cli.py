@@ -16,3 +16,18 @@ def test_exit_status(tmp_path):
     assert again.returncode == 2 and 'already holds a run' in again.stderr and 'Traceback' not in again.stderr
     scored = script('evaluate_command', '--pretrained_weight', 'run', '--dataset', 'sample', '--device', 'cpu', cwd=tmp_path)
     assert scored.returncode == 0 and 'of 1,000 images' in scored.stdout, scored.stderr
+
+def test_every_flag_is_explained():
+    "Each flag's help is a sentence, with its default: not its own name, which is what a missing comment leaves."
+    from dems_nb import cli
+    from dems_nb.training import Recipe
+    for usual in (Recipe.pretrain(), Recipe.finetune()):
+        for a in cli._parser('x', 'y', usual)._actions:
+            if a.dest == 'help': continue
+            assert a.help and len(a.help.split(' (default')[0]) > 3 and '(default' in a.help, a.dest
+            assert a.help.split(' (default')[0] not in (a.dest, 'None'), f'--{a.dest} has no explanation'
+
+def test_names_as_users_write_them():
+    from dems_nb import cli
+    for said, meant in (('DEMS_Small', 'dems_small'), ('dems-tiny', 'dems_tiny'), ('Ti', 'dems_tiny'), ('S', 'dems_small'), ('vit_nano', 'vit_nano')):
+        assert cli._names({'model': said}) == {'model': meant}
