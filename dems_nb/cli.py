@@ -18,7 +18,7 @@ from .weights import write_atomic
 from .data import data_folders, dataset_name, get_dls
 from .training import DataRecipe, Interrupted, Recipe, evaluate, has_bf16, load_any, start_from, train
 
-# %% ../nbs/11_cli.ipynb #29814d32
+# %% ../nbs/11_cli.ipynb #1d805e34
 _released_flag = {'bs': 'batch_size'}                    # field of the recipe -> flag of the released code
 
 def _add_recipe_flags(
@@ -26,7 +26,7 @@ def _add_recipe_flags(
     usual, # the recipe whose values are the defaults
 ):
     "A flag for each field of a recipe."
-    notes = {**docments(DataRecipe), **docments(Recipe)}              # a recipe's fields, and those it inherits
+    notes = {**docments(Recipe), **docments(DataRecipe)}              # a recipe's fields, and those it inherits
     for f in fields(Recipe):
         v = getattr(usual, f.name)
         said = f'{notes[f.name]} (default: {v})'.replace('%', '%%')
@@ -87,7 +87,18 @@ def _dry_run(recipe, data_path):
     if images: print(f'{images:,} images seen in {recipe.epochs} epochs: {pflop:,.0f} PFLOP, forward and backward')
     print('\n' + shape_ledger(model, recipe.bs).to_string(index=False))
 
-# %% ../nbs/11_cli.ipynb #4732ebf0
+# %% ../nbs/11_cli.ipynb #db2e2ea6
+def _tensorboard(folder):
+    "fastai's callback for TensorBoard, which stumbles over settings of PyTorch's AdamW that are None: here it logs two."
+    from fastai.callback.tensorboard import TensorBoardCallback
+    class NumbersToTensorBoard(TensorBoardCallback):
+        def after_batch(self):
+            if not self.training: return
+            self.writer.add_scalar('train_loss', self.smooth_loss, self.train_iter)
+            for k in ('lr', 'wd'): self.writer.add_scalar(k, self.opt.hypers[-1][k], self.train_iter)
+    return NumbersToTensorBoard(log_dir=folder, trace_model=False, log_preds=False)
+
+# %% ../nbs/11_cli.ipynb #71ee77fa
 def _loggers(args, out):
     "fastai's own callbacks for TensorBoard and Weights & Biases, if asked for."
     cbs = []
@@ -95,9 +106,7 @@ def _loggers(args, out):
     for name, package in (('tensorboard', 'tensorboard'), ('wandb', 'wandb')):
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise ValueError(f'--{name} needs the package {package}: pip install {package}')
-    if args.tensorboard:
-        from fastai.callback.tensorboard import TensorBoardCallback
-        cbs.append(TensorBoardCallback(log_dir=out/'tensorboard', trace_model=False, log_preds=False))
+    if args.tensorboard: cbs.append(_tensorboard(out/'tensorboard'))
     if args.wandb:
         import wandb
         from fastai.callback.wandb import WandbCallback

@@ -31,3 +31,14 @@ def test_names_as_users_write_them():
     from dems_nb import cli
     for said, meant in (('DEMS_Small', 'dems_small'), ('dems-tiny', 'dems_tiny'), ('Ti', 'dems_tiny'), ('S', 'dems_small'), ('vit_nano', 'vit_nano')):
         assert cli._names({'model': said}) == {'model': meant}
+
+def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
+    import pytest
+    pytest.importorskip('tensorboard', reason='--tensorboard needs it: pip install tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    flags = '--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 2 --batch_size 32 --device cpu --output_dir run --tensorboard'.split()
+    done = script('pretrain', *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    log = EventAccumulator(str(tmp_path/'run/tensorboard')).Reload()
+    assert {'train_loss', 'lr', 'wd', 'valid_loss', 'accuracy'} <= set(log.Tags()['scalars'])
+    assert len(log.Scalars('lr')) == 10 and len(log.Scalars('accuracy')) == 2
