@@ -149,7 +149,7 @@ def test_a_killed_study_goes_on(tmp_path):
     code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from dems_nb.training import Recipe;'
             'r = Recipe(n_train=200, epochs=2, bs=50);'
             f'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r})')
-    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    p = subprocess.Popen([sys.executable, '-u', '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, start_new_session=True)     # -u: or its lines stay in a buffer
     lines = [p.stdout.readline(), p.stdout.readline()]                  # what is to do, and the first run's line
     time.sleep(.5)
     os.killpg(p.pid, signal.SIGKILL); p.wait()
