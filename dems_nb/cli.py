@@ -46,7 +46,7 @@ def _names(given):
     return given
 
 
-# %% ../nbs/11_cli.ipynb #641463bf
+# %% ../nbs/11_cli.ipynb #ff7c0794
 _follow = 'lr and warmup follow from batch_size and epochs, p0 and patch_size from model and dataset, unless they are given.'
 
 def _parser(name, about, usual):
@@ -59,7 +59,8 @@ def _parser(name, about, usual):
     g.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there is)')
     g.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
                    help='go on with the run in --output_dir if there is one, or from this checkpoint (default: no)')
-    for flag, said in (('overwrite', 'begin anew in a folder that holds a run'),
+    for flag, said in (('skip_broken', 'leave out pictures of an image folder that cannot be read'),
+                       ('overwrite', 'begin anew in a folder that holds a run'),
                        ('allow_changes', 'resume although recipe or data differ'),
                        ('tensorboard', 'log to OUTPUT_DIR/tensorboard'), ('wandb', 'log to Weights & Biases'),
                        ('dry_run', 'print recipe, cost and shapes, and stop')):
@@ -114,14 +115,15 @@ def _loggers(args, out):
         cbs.append(WandbCallback(log_preds=False, log_model=False))
     return cbs
 
-# %% ../nbs/11_cli.ipynb #6f0918d1
+# %% ../nbs/11_cli.ipynb #8b3fa45d
 def _run(stage, args, recipe, pretrained=None):
     "Train by a recipe as the flags say; returns the Learner, or None after a dry run."
     if args.dry_run: return _dry_run(recipe, args.data_path)
     out = Path(args.output_dir or f'runs/{recipe.model}-{recipe.dataset}-{stage}')
     bar = sys.stdout.isatty() and num_distrib() < 2
     learn = train(recipe, out, device=args.device, bar=bar, root=args.data_path, pretrained=pretrained, resume=args.resume,
-                  overwrite=args.overwrite, allow_changes=args.allow_changes, save_every=args.save_every,
+                  on_broken='skip' if args.skip_broken else 'error', overwrite=args.overwrite,
+                  allow_changes=args.allow_changes, save_every=args.save_every,
                   cbs=_loggers(args, out))
     if rank_distrib() == 0:
         best = max(learn.epoch_log.rows, key=lambda r: r['accuracy'])

@@ -785,7 +785,7 @@ def _fit(learn, recipe, bar):
         if recipe.schedule == 'one_cycle': learn.fit_one_cycle(recipe.epochs, recipe.lr)
         else: learn.fit(recipe.epochs)
 
-# %% ../nbs/07_training.ipynb #aaea601e
+# %% ../nbs/07_training.ipynb #105f65ab
 def train(
     recipe:Recipe, # all hyperparameters
     out=None, # folder for the run; by default nothing is written
@@ -795,6 +795,7 @@ def train(
     cbs:list=(), # further fastai callbacks
     bar:bool=True, # show fastai's progress bar; otherwise a line an epoch
     root=None, # folder to look for the data in first
+    on_broken:str='error', # of image folders: 'error' names pictures that cannot be read, 'skip' leaves them out
     pretrained=None, # start from these weights: what `start_from` takes
     resume=False, # go on with the run in `out`, if there is one; or from the checkpoint whose path this is
     overwrite:bool=False, # begin anew in a folder that holds a run
@@ -805,7 +806,7 @@ def train(
     out = Path(out) if out else None
     saved = _open_folder(out, recipe, resume, overwrite, allow_changes) if out else None
     device, given = _join_processes(device), [k for k, v in (('dls', dls), ('model', model)) if v is not None]
-    dls = dls or recipe_dls(recipe, device, root)
+    dls = dls or recipe_dls(recipe, device, root, on_broken=on_broken)
     if saved and not allow_changes: _same_data(saved[1]['data'], _data_notes(dls))
     log = EpochLog(out if rank_distrib() == 0 else None, show=not bar)
     return _train(recipe, out, dls, model, device, cbs, bar, pretrained, saved, save_every, given, log)

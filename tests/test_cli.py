@@ -42,3 +42,20 @@ def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
     log = EventAccumulator(str(tmp_path/'run/tensorboard')).Reload()
     assert {'train_loss', 'lr', 'wd', 'valid_loss', 'accuracy'} <= set(log.Tags()['scalars'])
     assert len(log.Scalars('lr')) == 10 and len(log.Scalars('accuracy')) == 2
+
+def test_a_folder_with_a_broken_picture(tmp_path):
+    "Named before anything is written; left out when asked."
+    import json, numpy as np
+    from PIL import Image
+    for split, n in (('train', 8), ('val', 3)):
+        for c in ('cat', 'dog'):
+            (tmp_path/'data'/split/c).mkdir(parents=True)
+            for i in range(n): Image.fromarray(np.random.default_rng(i).integers(0, 255, (20, 30, 3), np.uint8)).save(tmp_path/'data'/split/c/f'{i}.png')
+    (tmp_path/'data/train/dog/7.png').write_bytes(b'no picture')
+    flags = '--model dems_nano --dataset folder --data_path data --image_size 32 --patch_size 4 --epochs 1 --batch_size 4 --device cpu --output_dir run'.split()
+    refused = script('pretrain', *flags, cwd=tmp_path)
+    assert refused.returncode == 2 and '7.png' in refused.stderr and 'Traceback' not in refused.stderr and not (tmp_path/'run').exists()
+    good = script('pretrain', *flags, '--skip_broken', cwd=tmp_path)
+    assert good.returncode == 0, good.stderr
+    row = json.loads((tmp_path/'run/result.json').read_text())
+    assert row['data']['n_train'] == 15 and row['data']['n_scored'] == 6 and row['config']['n_classes'] == 2
