@@ -23,15 +23,20 @@ SCALE_COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9'
 
 def _color(k): return SCALE_COLORS[k % len(SCALE_COLORS)]
 
-# %% ../nbs/08_visualize.ipynb #8f4a1f8a
+# %% ../nbs/08_visualize.ipynb #919ae3e2
 def _small_png(fig, dpi=72, colors=96):
     "A figure as PNG with a palette, a third of the usual size; the colours of the scales stay exactly what they are."
-    buffer, small, own = io.BytesIO(), io.BytesIO(), [round(255*v) for c in SCALE_COLORS for v in to_rgb(c)]
+    buffer, small = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format='png', dpi=dpi)
-    full, palette = Image.open(buffer).convert('RGB'), Image.new('P', (1, 1))
-    most = colors - len(SCALE_COLORS)
-    palette.putpalette(full.quantize(most).getpalette()[:3*most] + own)
-    full.quantize(palette=palette, dither=Image.Dither.NONE).save(small, 'PNG', optimize=True)
+    full = Image.open(buffer).convert('RGB')
+    found = full.quantize(colors - len(SCALE_COLORS))
+    palette, pixels, at = found.getpalette(), np.array(found), np.array(full)
+    for c in SCALE_COLORS:
+        rgb = [round(255*v) for v in to_rgb(c)]
+        pixels[(at == rgb).all(2)] = len(palette)//3
+        palette = palette + rgb
+    found = Image.fromarray(pixels)
+    found.putpalette(palette); found.save(small, 'PNG', optimize=True)
     return small.getvalue()
 
 # %% ../nbs/08_visualize.ipynb #41ce6518
@@ -57,11 +62,11 @@ def _image(img, layout, resize=False):
     raise ValueError(f'an image of shape {tuple(x.shape)} does not fit this layout: give ({len(x)}, {S}, {S}), '
                      'or ask for it with resize=True')
 
-# %% ../nbs/08_visualize.ipynb #66d33094
+# %% ../nbs/08_visualize.ipynb #de067032
 def _show(ax, img):
     "The picture, without ticks, in pixel coordinates."
     height, width = img.shape[1:]
-    ax.imshow(img.movedim(0, 2).squeeze(2), cmap='gray', vmin=0, vmax=1, extent=(0, width, height, 0),
+    ax.imshow(img.movedim(0, 2).squeeze(2).numpy(), cmap='gray', vmin=0, vmax=1, extent=(0, width, height, 0),
               interpolation='nearest' if width <= 64 else None)                  # show the pixels where there are few
     ax.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
@@ -220,26 +225,26 @@ def _which(model, which, region):
     if region is not None and not 0 <= region < R: raise IndexError(f'region is {region}: give one from 0 to {R - 1}')
 
 
-# %% ../nbs/08_visualize.ipynb #52331d12
+# %% ../nbs/08_visualize.ipynb #1f1fe562
 def _show_matrix(ax, D, layout, placed):
     "D of one region, a row a source token, marked by scale if the sources are still `placed`, the original tokens."
-    ax.imshow(D, cmap='Greys', vmin=0, aspect='auto', interpolation='nearest')
+    ax.imshow(D.numpy(), cmap='Greys', vmin=0, aspect='auto', interpolation='nearest')
     ax.set(ylabel='source tokens', xticks=[], yticks=[])
     if not placed: return
     scale, at = layout.scale[:len(D)], []
     for k in range(len(layout.grids)):                                           # a bar in the scale's colour at the left
-        rows = (scale == k).nonzero().flatten()
-        at.append(rows.float().mean())
+        rows = (scale == k).nonzero().flatten().numpy()
+        at.append(rows.mean())
         ax.add_patch(Rectangle((-.014, rows.min() - .5), .011, len(rows), fc=_color(k), clip_on=False, lw=0,
                                transform=ax.get_yaxis_transform()))
         if k: ax.axhline(rows.min() - .5, color='k', lw=.8)
     ax.set_yticks(at, [f'{p} px' for p in layout.patch_sizes], fontsize=8); ax.tick_params(axis='y', length=0, pad=9)
 
-# %% ../nbs/08_visualize.ipynb #41559cc7
+# %% ../nbs/08_visualize.ipynb #8ccf3dcd
 def _show_columns(ax_share, ax_perp, D, shares, even, chosen):
     "Under D: the share of each scale in each column, and how many tokens it averages."
-    L, bottom, perplexity = D.shape[1], 0, _perplexity(D, 0)
-    for k, s in enumerate(shares):
+    L, bottom, perplexity = D.shape[1], 0, _perplexity(D, 0).tolist()
+    for k, s in enumerate(shares.numpy()):
         ax_share.bar(range(L), s, bottom=bottom, color=_color(k), width=1, ec='w', lw=.3)
         bottom = bottom + s
     for at in even.cumsum(0)[:-1].tolist(): ax_share.axhline(at, color='k', lw=1, ls='--')
@@ -346,7 +351,7 @@ def provenance(
         raise ValueError('this model has no interactions, so mixing alone moves nothing: ask for attention=True')
     return next(islice(_follow(model, _model_input(model, img, x), attention, residual), blocks, None))
 
-# %% ../nbs/08_visualize.ipynb #be550a98
+# %% ../nbs/08_visualize.ipynb #fb95fa5c
 def _spread(layout, weights):
     "The weight of each pixel, if each token spreads its own evenly over its box: (image_size, image_size)."
     heat = torch.zeros(layout.image_size, layout.image_size)
@@ -356,7 +361,7 @@ def _spread(layout, weights):
 def _show_spread(ax, layout, weights):
     "The weight of each pixel, in one colour scale that starts at 0."
     S = layout.image_size
-    ax.imshow(_spread(layout, weights), cmap='viridis', vmin=0, extent=(0, S, S, 0)); ax.set(xticks=[], yticks=[])
+    ax.imshow(_spread(layout, weights).numpy(), cmap='viridis', vmin=0, extent=(0, S, S, 0)); ax.set(xticks=[], yticks=[])
 
 def _check_token(token, n, attention):
     "Raise if there is no such later token, or nothing to say of it."
@@ -480,7 +485,7 @@ const cell = (svg, kind, i, x, y, width, height, fill, label) => make('rect', {x
   'data-i': i, tabindex: -1, role: 'button', 'aria-label': label, 'aria-pressed': false}, svg);
 '''
 
-# %% ../nbs/08_visualize.ipynb #c481189b
+# %% ../nbs/08_visualize.ipynb #e6077586
 _draw = '''
 const panels = (data, parent) => data.patches.map((patch, k) => {
   const figure = make('figure', {}, parent), S = data.side, n = S/patch;
@@ -494,7 +499,8 @@ const panels = (data, parent) => data.patches.map((patch, k) => {
 });
 const strip = (parent, kind, regions, per, fill, label) => {
   const tall = regions > 8 ? 8 : 18, svg = make('svg', {class: 'strip', viewBox: `0 0 ${per} ${regions}`, role: 'group',
-    preserveAspectRatio: 'none', style: `height: ${tall*regions}px; max-width: ${26*per}px`, 'aria-label': `${kind} sequence`}, parent);
+    preserveAspectRatio: 'none', style: `height: ${tall*regions}px; max-width: ${26*per}px`,
+    'aria-label': `${kind} sequence`}, parent);
   for (let i = 0; i < per*regions; i++) cell(svg, kind, i, i % per, Math.floor(i/per) + .08, 1, .84, fill(i), label(i));
   return svg;
 };'''
@@ -699,7 +705,7 @@ def _fragment(data, still):
             f'for (const host of document.querySelectorAll(\'[data-viewer="{name}"]\')) '
             'if (!host.shadowRoot) start(host, DATA);\n})();</script>')
 
-# %% ../nbs/08_visualize.ipynb #36cd2654
+# %% ../nbs/08_visualize.ipynb #b709af35
 class TokenViewer:
     "A live viewer: shown as HTML in a notebook, as a still figure where HTML cannot be. `view_tokens` makes it."
     def __init__(self,
@@ -718,7 +724,7 @@ class TokenViewer:
         "The still figure as a small PNG, base64."
         fig = self.figure()
         plt.close(fig)
-        return base64.b64encode(_small_png(fig, 52)).decode()
+        return base64.b64encode(_small_png(fig, 54, 40)).decode()
 
     @property
     def html(self): return _fragment(self.data, self.still)
