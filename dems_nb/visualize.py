@@ -23,13 +23,13 @@ SCALE_COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9'
 
 def _color(k): return SCALE_COLORS[k % len(SCALE_COLORS)]
 
-# %% ../nbs/08_visualize.ipynb #919ae3e2
-def _small_png(fig, dpi=72, colors=96):
+# %% ../nbs/08_visualize.ipynb #d56acafa
+def _small_png(fig, dpi=72, colors=256):
     "A figure as PNG with a palette, a third of the usual size; the colours of the scales stay exactly what they are."
     buffer, small = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format='png', dpi=dpi)
     full = Image.open(buffer).convert('RGB')
-    found = full.quantize(colors - len(SCALE_COLORS))
+    found = full.quantize(colors - len(SCALE_COLORS), Image.Quantize.MAXCOVERAGE, kmeans=1)      # keeps rare colours, too
     palette, pixels, at = found.getpalette(), np.array(found), np.array(full)
     for c in SCALE_COLORS:
         rgb = [round(255*v) for v in to_rgb(c)]
@@ -705,7 +705,7 @@ def _fragment(data, still):
             f'for (const host of document.querySelectorAll(\'[data-viewer="{name}"]\')) '
             'if (!host.shadowRoot) start(host, DATA);\n})();</script>')
 
-# %% ../nbs/08_visualize.ipynb #b709af35
+# %% ../nbs/08_visualize.ipynb #c76808aa
 class TokenViewer:
     "A live viewer: shown as HTML in a notebook, as a still figure where HTML cannot be. `view_tokens` makes it."
     def __init__(self,
@@ -724,7 +724,7 @@ class TokenViewer:
         "The still figure as a small PNG, base64."
         fig = self.figure()
         plt.close(fig)
-        return base64.b64encode(_small_png(fig, 54, 40)).decode()
+        return base64.b64encode(_small_png(fig, 54, 128)).decode()
 
     @property
     def html(self): return _fragment(self.data, self.still)

@@ -27,8 +27,8 @@ def boot():
 
 def draw_correspondence():
     from dems_nb.layout import TokenLayout
-    from dems_nb.visualize import _small_png, show_correspondence
-    (images/'correspondence.png').write_bytes(_small_png(show_correspondence(boot(), TokenLayout(), 251), 110, 128))
+    from dems_nb.visualize import show_correspondence
+    show_correspondence(boot(), TokenLayout(), 251).savefig(images/'correspondence.png', dpi=100)
 
 def draw_viewer():
     from PIL import Image
@@ -42,7 +42,7 @@ def draw_viewer():
         page.select_option('select', index=1)
         page.hover('rect[data-kind=target][data-i="12"]')
         shot = page.locator('.card').screenshot()
-    Image.open(io.BytesIO(shot)).convert('RGB').quantize(128).save(images/'viewer.png', optimize=True)
+    Image.open(io.BytesIO(shot)).convert('RGB').save(images/'viewer.png', optimize=True)
 
 if __name__ == '__main__':
     import matplotlib
