@@ -705,7 +705,7 @@ def _fragment(data, still):
             f'for (const host of document.querySelectorAll(\'[data-viewer="{name}"]\')) '
             'if (!host.shadowRoot) start(host, DATA);\n})();</script>')
 
-# %% ../nbs/08_visualize.ipynb #c76808aa
+# %% ../nbs/08_visualize.ipynb #2962408e
 class TokenViewer:
     "A live viewer: shown as HTML in a notebook, as a still figure where HTML cannot be. `view_tokens` makes it."
     def __init__(self,
@@ -724,7 +724,7 @@ class TokenViewer:
         "The still figure as a small PNG, base64."
         fig = self.figure()
         plt.close(fig)
-        return base64.b64encode(_small_png(fig, 54, 128)).decode()
+        return base64.b64encode(_small_png(fig, 52, 64)).decode()
 
     @property
     def html(self): return _fragment(self.data, self.still)
