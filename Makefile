@@ -10,7 +10,7 @@ HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
         JUPYTER_DATA_DIR="$(HERE)/share/jupyter" JUPYTER_RUNTIME_DIR="$(HERE)/var/jupyter" PYTHONWARNINGS=ignore::FutureWarning
 
-.PHONY: help install demo test lab readme export run
+.PHONY: help install demo test lab readme export run images
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
@@ -18,6 +18,7 @@ help:
 	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
 	@echo "make run     run the notebooks in place (one of them: NB=nbs/03_model.ipynb)"
 	@echo "make readme  write README.md from nbs/index.ipynb"
+	@echo "make images  draw the README's pictures (the viewer's needs a browser)"
 
 install: $(STAMP)
 
@@ -57,3 +58,6 @@ readme: $(STAMP)
 	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g; s#\]\(\.\./#](#g' \
 	  | cat -s | awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } { print }' > $(README).new
 	@mv $(README).new $(README)
+
+images: $(STAMP)
+	$(TIDY) $(BIN)/python tests/draw_images.py

@@ -83,7 +83,7 @@ def demo(
     write_atomic(out/'table.csv', (table := pd.DataFrame(rows)).to_csv(index=False).encode())
     return table
 
-# %% ../nbs/12_demo.ipynb #d25fd733
+# %% ../nbs/12_demo.ipynb #1bcc66ac
 def pictures(
     out, # folder to write to
     runs:dict, # name -> Learner trained from scratch
@@ -94,7 +94,7 @@ def pictures(
     figs = dict(curve=show_history({n: l.recorder.values for n, l in runs.items()}),
                 confusion=show_confusion(tuned.evaluation, fashion_classes),
                 correspondence=show_correspondence(boot, TokenLayout(), 251),
-                mixing=show_mixing(model, boot, (boot[None].float()/255 - .5)/.5))
+                mixing=show_mixing(model, boot))
     for name, fig in figs.items():
         fig.savefig(Path(out)/f'{name}.png', dpi=110)
         plt.close(fig)
