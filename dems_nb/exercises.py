@@ -6,12 +6,15 @@
 __all__ = ['EXERCISES', 'Wrong', 'compare', 'compare_number', 'compare_choice', 'ask', 'Exercise', 'exercise', 'Verdict', 'mark',
            'check', 'saved_progress', 'progress', 'main']
 
-# %% ../nbs/14_exercises.ipynb #bd626708
-import argparse, json, matplotlib.pyplot as plt, re, torch
+# %% ../nbs/14_exercises.ipynb #d165d8f3
+import argparse, json, math, matplotlib.pyplot as plt, re, torch
 from pathlib import Path
 from typing import NamedTuple
 from torch import nn
 from .layout import TokenLayout, correspondence_map
+from .tokenizer import MultiScaleTokenizer
+from .interaction import RegionalInteraction
+from .model import Block, DEMSViT, ViT, build_model, count_cost, create_model, shape_ledger
 from .visualize import SCALE_COLORS
 
 # %% ../nbs/14_exercises.ipynb #7b600ee7
@@ -72,7 +75,7 @@ def compare(
     said = f'{int(bad.sum())} of {bad.numel()} values differ, first at {place}: '
     raise Wrong(f'{at}{said}yours {got[tuple(first)].item():.6g}, expected {want[tuple(first)].item():.6g}', draw)
 
-# %% ../nbs/14_exercises.ipynb #e931d2de
+# %% ../nbs/14_exercises.ipynb #424c0ce0
 def compare_number(
     got, # the student's number
     want:float, # what it should be
@@ -87,25 +90,25 @@ def compare_number(
     if isinstance(got, bool) or not isinstance(got, (int, float)):
         shape = f' of shape {tuple(got.shape)}' if isinstance(got, torch.Tensor) else ''
         raise Wrong(f'{at}{name} is one number, this is a {type(got).__name__}{shape}')
-    near = lambda x: abs(got - x) <= eps*abs(x)
+    near = lambda x: abs(got - x) <= eps*max(abs(x), abs(want)) or (got != got and x != x)       # nan is like nan
     if near(want): return
     for slip, value in (slips or {}).items():
         if near(value): raise Wrong(f'{at}{name} is {got:.6g}, expected {want:.6g}: {slip}')
     raise Wrong(f'{at}{name} is {got:.6g}, expected {want:.6g}')
 
-# %% ../nbs/14_exercises.ipynb #06a25400
+# %% ../nbs/14_exercises.ipynb #b1f9978f
 def compare_choice(
     got, # the student's letter
     want:str, # the right one
     why_not:dict, # every other letter -> what speaks against it
 ):
     "Compare the letter of an explanation. Raises `Wrong` with what speaks against it."
-    if got is ...: raise NotImplementedError('the numbers are right, the explanation is still to be chosen')
+    if got is ...: raise NotImplementedError('the first part is right, the explanation is still to be chosen')
     letters = sorted([want, *why_not])
     if got not in letters: raise Wrong(f'the explanation is {got!r}: give one of {", ".join(map(repr, letters))}')
-    if got != want: raise Wrong(f'the numbers are right, explanation {got!r} is not: {why_not[got]}')
+    if got != want: raise Wrong(f'the first part is right, explanation {got!r} is not: {why_not[got]}')
 
-# %% ../nbs/14_exercises.ipynb #0a9a53bd
+# %% ../nbs/14_exercises.ipynb #901b0ac2
 def _copy(x): return x.clone() if isinstance(x, torch.Tensor) else x
 
 def ask(
@@ -120,7 +123,7 @@ def ask(
     except Wrong: raise
     except Exception as e:
         if isinstance(e, NotImplementedError) and not e.args: raise
-        raise Wrong(f'{case}: raised {type(e).__name__}: {str(e).strip() or "no message"}') from e
+        raise Wrong(f'{case}: raised {type(e).__name__}: {" ".join(str(e).split())[:200] or "no message"}') from e
     if out is None: raise Wrong(f'{case}: returned None; is there a `return`?')
     for i, (a, b) in enumerate(zip(args, given)):
         if isinstance(a, torch.Tensor) and not torch.equal(a, b): raise Wrong(f'{case}: argument {i} was changed in place')
@@ -200,18 +203,19 @@ def saved_progress(
             for id in asked: found.setdefault(p.stem, {})[id] = told.get(id, 'todo')
     return found
 
-# %% ../nbs/14_exercises.ipynb #1777ab75
+# %% ../nbs/14_exercises.ipynb #47ad1f9f
 def progress(
     folder='nbs', # where the notebooks are; its subfolders count too
 ):
     "Print which exercises are done in a copy of the notebooks, from their saved outputs; nothing is run."
     found, done = saved_progress(folder), {}
     for book, states in found.items():
-        print(book)
+        states = {id: state for id, state in states.items() if id in EXERCISES}
+        if states: print(book)
         for id, state in states.items():
-            print(f'  {_marks[state]} {id} {EXERCISES[id].title if id in EXERCISES else ""}')
+            print(f'  {_marks[state]} {id} {EXERCISES[id].title}')
             done[id] = done.get(id) or state == 'done'
-    print(f'{sum(done.values())} of {len(done)} exercises done, by the saved outputs in {folder}; save a notebook to have it count')
+    print(f'{sum(done.values())} of {len(done)} exercises done, by the outputs saved in {folder}')
 
 def main():
     "The command `dems_progress`."
@@ -307,3 +311,321 @@ def _00_3(my_map):
                  'the axes are swapped: one row for each coarse token': want.T}
         compare(ask(my_map, fine, coarse, case=case), want, 'coarse fine', case, slips)
     return 'five pairs of grids, wide, tall and square'
+
+# %% ../nbs/14_exercises.ipynb #086daebe
+def _waves(rows, cols, w):
+    "sin(r w), cos(r w), sin(c w), cos(c w) for rows and columns given as two vectors."
+    r, c = rows[:, None].double()*w, cols[:, None].double()*w
+    return torch.cat([r.sin(), r.cos(), c.sin(), c.cos()], dim=1).float()
+
+def _frequencies(dim, over=None): return 10000**(-torch.arange(dim//4, dtype=torch.float64)/(over or dim//4))
+
+@exercise('01.1', 'the position embedding')
+def _01_1(my_position):
+    for grid, dim in [(2, 8), (3, 4), (4, 16), (5, 24)]:
+        case, at, w = f'a {grid}×{grid} grid, dim {dim}', torch.arange(grid*grid), _frequencies(dim)
+        r, c = at//grid, at % grid
+        want = _waves(r, c, w)
+        slips = {'rows and columns are swapped: the first half of a vector belongs to the row': _waves(c, r, w),
+                 'sines and cosines alternate: all sines of the row come first, then all its cosines':
+                     want.view(-1, 2, 2, dim//4).mT.reshape(want.shape),
+                 'cosines come before sines': want.view(-1, 2, 2, dim//4).flip(2).reshape(want.shape),
+                 'wrong frequencies: the exponent is -k/m with m = dim/4, not -k/dim': _waves(r, c, _frequencies(dim, dim)),
+                 'wrong frequencies: the exponent is -k/m with m = dim/4, not -2k/dim': _waves(r, c, _frequencies(dim, dim/2)),
+                 'off by one: the exponent is -k/m, not -k/(m-1)': _waves(r, c, _frequencies(dim, max(dim//4 - 1, 1))),
+                 'rows and columns are counted from 1: they start at 0': _waves(r + 1, c + 1, w),
+                 'the axes are swapped: one row for each token': want.T}
+        compare(ask(my_position, grid, dim, case=case), want, 'token dim', case, slips)
+    return 'four grids, row-major, float32'
+
+# %% ../nbs/14_exercises.ipynb #70a7632f
+@exercise('01.2', 'tokens with the same mark')
+def _01_2(distinct, why):
+    for layout, dim in [(TokenLayout(8, (1, 2, 4)), 8), (TokenLayout(8, (2, 4)), 8), (TokenLayout(32), 16)]:
+        case, tokenizer = f'{layout}', MultiScaleTokenizer(layout, dim)
+        pos, want = tokenizer.pos, layout.grids[0]**2
+        slips = {'all tokens were counted: those of different scales share vectors': layout.n_tokens,
+                 'numbers were counted, not vectors: unique needs dim=0': pos.unique().numel(),
+                 'whole regions were compared: flatten region and token first': len(pos.unique(dim=0)),
+                 'one region was counted, not all': len(pos[0].unique(dim=0)),
+                 'the repeated ones were counted': layout.n_tokens - want}
+        compare_number(ask(distinct, tokenizer, case=case), want, 'the number of different vectors', case, slips)
+    compare_choice(why, 'b', {
+        'a': 'they are equal to the last bit: unique has just found them so',
+        'c': 'a block never sees a place in the sequence; exchange two tokens and their outputs are exchanged'})
+    return 'as many marks as the finest grid has tokens: the coarser grids repeat them'
+
+# %% ../nbs/14_exercises.ipynb #44747976
+@exercise('01.3', 'one coordinate system for all scales')
+def _01_3(shared):
+    for layout, dim in [(TokenLayout(8, (2, 4)), 12), (TokenLayout(32), 16), (TokenLayout(12, (1, 3)), 8)]:
+        case, w, p, b = f'{layout}, dim {dim}', _frequencies(dim), layout.patch_sizes[0], layout.boxes.double()
+        y, x = (b[:, 1] + b[:, 3])/2/p - .5, (b[:, 0] + b[:, 2])/2/p - .5
+        want = _waves(y, x, w)
+        back = torch.empty_like(want).index_copy(0, layout.order, want)
+        slips = {'x and y are swapped: a box is x0, y0, x1, y1, and the row is y': _waves(x, y, w),
+                 'this is scale by scale: the tokens are wanted in sequence order': back,
+                 'the corner was taken, not the centre': _waves(b[:, 1]/p, b[:, 0]/p, w),
+                 'the half is missing: a finest token in row r has its centre at r': _waves(y + .5, x + .5, w),
+                 'this is in pixels: measure in patches of the finest scale': _waves((y + .5)*p, (x + .5)*p, w),
+                 'each scale has its own grid still': _waves(layout.cells[:, 0], layout.cells[:, 1], w)}
+        compare(ask(shared, layout, dim, case=case), want, 'token dim', case, slips)
+    return 'three layouts, every scale measured with one ruler'
+
+# %% ../nbs/14_exercises.ipynb #420d40bb
+def _interaction(dim, n_mixed):
+    "An interaction in which no part can be left out unnoticed."
+    mix = RegionalInteraction(dim, n_mixed)
+    with torch.no_grad():
+        mix.scale.fill_(2.); mix.norm.weight.uniform_(.5, 3); mix.norm.bias.uniform_(-1, 1)
+        for m in mix.mlp:
+            if isinstance(m, nn.Linear): m.weight.mul_(2)
+    return mix
+
+# %% ../nbs/14_exercises.ipynb #921cdd75
+@exercise('02.1', 'one interaction')
+@torch.no_grad()
+def _02_1(my_interaction):
+    for b, r, t, c, l in [(1, 1, 3, 4, 2), (1, 1, 3, 4, 3), (1, 2, 5, 8, 3), (2, 4, 21, 8, 4)]:
+        case, mix, x = f'{b} image, {r} region, {t} tokens, {l} mixed', _interaction(c, l), 3*torch.randn(b, r, t, c) + 1
+        n = mix.norm(x); s = mix.scale*mix.mlp(n); D = s.softmax(-2)
+        slips = {'softmax over the wrong axis: over the mixed tokens; the columns of D should sum to 1': s.softmax(-1).mT @ x,
+                 'softmax over the wrong axis: over the regions': s.softmax(1).mT @ x,
+                 'the normalised tokens were mixed: X itself is': D.mT @ n,
+                 'the scalar s is missing': mix.mlp(n).softmax(-2).mT @ x,
+                 'the scalar s is applied after the softmax': mix.scale*(mix.mlp(n).softmax(-2).mT @ x),
+                 'the LayerNorm is missing before the scores': (mix.scale*mix.mlp(x)).softmax(-2).mT @ x,
+                 'the softmax is missing': s.mT @ x,
+                 'these are the weights D: mix the tokens with them': D}
+        if t == l: slips['forgot to transpose D: a mixed token takes a column, not a row'] = D @ x
+        compare(ask(my_interaction, mix, x, case=case), D.mT @ x, 'batch region mixed dim', case, slips)
+    return 'four sizes, from 3 tokens and 2 mixed ones to 4 regions of 21 tokens'
+
+# %% ../nbs/14_exercises.ipynb #193cc6d1
+@exercise('02.2', 'how many tokens a column averages')
+def _02_2(perplexity, why):
+    tiny = torch.tensor([[[.5, 1/3, 1.], [.5, 1/3, 0.], [0., 1/3, 0.]]])                # two tokens, three, one
+    for case, D in [('columns that average 2, 3 and 1 tokens', tiny), ('random weights', torch.randn(4, 21, 5).softmax(1))]:
+        h = torch.special.entr(D)
+        slips = {'this is the entropy: perplexity is its exponential': h.sum(1), 'the sign is wrong': (-h.sum(1)).exp(),
+                 'summed over the wrong axis: over the tokens of a column, not over the mixed tokens': h.sum(2).exp(),
+                 'summed over the regions': h.sum(0).exp(),
+                 'entropy in bits needs 2 to its power, not e': (h.sum(1)/math.log(2)).exp(),
+                 '0 · log 0 counts as 0, not as nan: clamp the weight inside the logarithm': (-(D*D.log()).sum(1)).exp()}
+        got = ask(perplexity, D, case=case)
+        if isinstance(got, torch.Tensor) and got.isnan().any(): raise Wrong(f'{case}: {[*slips][-1]}')
+        compare(got, h.sum(1).exp(), 'region mixed', case, slips)
+    compare_choice(why, 'b', {
+        'a': 'measure it: the scores of a fresh interaction differ by hundredths, and ten times that is still little',
+        'c': 'a softmax takes away what is added to all scores, not what they are multiplied with; try 1000'})
+    return 'columns that average 2, 3 and 1 tokens, and random ones; small scores stay small at ten times their size'
+
+# %% ../nbs/14_exercises.ipynb #d6b003db
+@exercise('02.3', 'how many different tokens there are, in effect')
+def _02_3(effective, why):
+    same, two = torch.ones(5, 4), torch.tensor([[1., 0.], [1., 0.], [0., 1.], [0., 1.]])
+    for case, x in [('two pairs of equal tokens', two), ('five equal tokens', same), ('random tokens', torch.randn(21, 64))]:
+        shares = lambda v: v/v.sum()
+        p = lambda y: shares(torch.linalg.svdvals(y)**2)
+        of = lambda q: float(torch.special.entr(q).sum().exp())
+        slips = {'the singular values are not squared': of(shares(torch.linalg.svdvals(x))),
+                 'the entropy is not exponentiated': float(torch.special.entr(p(x)).sum()),
+                 'the mean was taken away first: five equal tokens are one token, not none': of(p(x - x.mean(0))),
+                 'the shares do not sum to 1: divide by their sum': of(torch.linalg.svdvals(x)**2),
+                 'this is the rank, which counts the smallest difference in full': float(torch.linalg.matrix_rank(x)),
+                 'the tokens were counted': float(len(x))}
+        compare_number(ask(effective, x, case=case), of(p(x)), 'the effective number', case, slips, eps=1e-3)
+    compare_choice(why, 'c', {
+        'a': 'the softmax gives every column its own weights; at the start they are just nearly the same weights',
+        'b': 'an average has the size of its tokens\' mean, which is not zero; and later blocks begin with a LayerNorm'})
+    return '1 for equal tokens, 2 for two pairs, in between for random ones; a fresh interaction makes about one'
+
+# %% ../nbs/14_exercises.ipynb #0ec693c7
+def _mixing_contract(rule, x, L):
+    "Raise `Wrong` unless a mixing rule makes convex combinations of the tokens of each region, and of nothing else."
+    B, R, T, C = x.shape
+    D = ask(rule.weights, x, case='weights(x)')
+    if not isinstance(D, torch.Tensor): raise Wrong(f'weights(x): a tensor is expected, this is a {type(D).__name__}')
+    try: _check_shape(D.shape, (B, R, T, L), 'batch region token mixed')
+    except Wrong as e: raise Wrong(f'weights(x): {e}') from None
+    if (D < 0).any(): raise Wrong('weights(x): some weights are negative: a softmax is missing')
+    ones = lambda d: torch.allclose(D.sum(d), torch.ones(()), atol=1e-4)
+    if not ones(2):
+        told = {3: 'softmax over the wrong axis, the mixed tokens', (1, 2): 'softmax over the tokens of all regions at once'}
+        kind = next((name for d, name in told.items() if ones(d)), 'there is no softmax over the tokens of a region')
+        raise Wrong(f'weights(x): the columns do not sum to 1: {kind}')
+    compare(ask(rule, x, case='forward'), D.mT @ x, 'batch region mixed dim', 'forward against weights(x)ᵀ x', eps=1e-3,
+            slips={'the normalised tokens were mixed: X itself is': D.mT @ nn.functional.layer_norm(x, (C,))})
+    return D
+
+# %% ../nbs/14_exercises.ipynb #ba5b1caf
+@exercise('02.4', 'another mixing rule')
+@torch.no_grad()
+def _02_4(Rule):
+    rule, x, L = ask(Rule, 8, 3, case='Rule(dim=8, n_mixed=3)'), 3*torch.randn(2, 4, 21, 8) + 1, 3
+    if not isinstance(rule, nn.Module): raise Wrong(f'an nn.Module is expected, this is a {type(rule).__name__}')
+    D = _mixing_contract(rule, x, L)
+    if D.std(2).max() < 1e-6: raise Wrong('weights(x): all weights are equal, whatever the tokens are: they should depend on x')
+    other = x.clone(); other[:, 0] = torch.randn_like(other[:, 0])
+    if not torch.allclose(rule(x)[:, 1:], rule(other)[:, 1:], atol=1e-4):
+        raise Wrong('regions talk to each other: a change in region 0 changed the mixed tokens of another region')
+    shuffle = torch.randperm(21)
+    if not torch.allclose(rule(x), rule(x[:, :, shuffle]), atol=1e-4):
+        raise Wrong('the order of the tokens matters: shuffled inside their region, they give other mixed tokens')
+    rule(x[:, :, :7])
+    if not sum(p.numel() for p in rule.parameters()): raise Wrong('nothing to learn: make the queries an nn.Parameter')
+    parts, whole = (rule(x)[0, 0].std(0).mean()/x[0, 0].std(0).mean()).item(), rule(x)[0, 0]
+    if (whole - whole[:1]).abs().max() < 1e-6: raise Wrong('all mixed tokens are equal: give each a query of its own')
+    return f'convex, by region, without order; its fresh mixed tokens are {parts:.1%} as different as the tokens'
+
+# %% ../nbs/14_exercises.ipynb #f94cb85d
+@exercise('03.1', 'a pre-norm block')
+@torch.no_grad()
+def _03_1(my_block):
+    for b, t, dim, heads in [(1, 2, 4, 1), (2, 5, 8, 2), (2, 21, 16, 4)]:
+        case, block, x = f'{b} image, {t} tokens, dim {dim}', Block(dim, heads).eval(), 2*torch.randn(b, t, dim) + 1
+        for n in (block.norm1, block.norm2): n.weight.uniform_(.5, 2); n.bias.uniform_(-1, 1)
+        n1, n2, attn, mlp = block.norm1, block.norm2, block.attn, block.mlp
+        y, z, w = x + attn(n1(x)), n1(x) + attn(n1(x)), n1(x + attn(x))
+        slips = {'both residuals are forgotten: a branch is added to x': mlp(n2(attn(n1(x)))),
+                 'the first residual is forgotten: add attention to x': attn(n1(x)) + mlp(n2(attn(n1(x)))),
+                 'the second residual is forgotten: add the MLP to what attention left': mlp(n2(y)),
+                 'this is post-norm: a LayerNorm stands at the head of its branch, not after the sum': n2(w + mlp(w)),
+                 'the residual takes the normalised tokens: add to x itself': z + mlp(n2(z)),
+                 'the second branch reads the input of the block: it should read what attention left': y + mlp(n2(x)),
+                 'the second branch is added to the input of the block: attention is lost': x + mlp(n2(y)),
+                 'norm1 is used twice': y + mlp(n1(y)), 'the LayerNorms are missing': x + attn(x) + mlp(x + attn(x)),
+                 'the LayerNorm of attention is missing': x + attn(x) + mlp(n2(x + attn(x))),
+                 'the LayerNorm of the MLP is missing': y + mlp(y),
+                 'the two branches are in the wrong order: attention comes first': x + mlp(n2(x)) + attn(n1(x + mlp(n2(x))))}
+        compare(ask(my_block, block, x, case=case), y + mlp(n2(y)), 'batch token dim', case, slips)
+    return 'three sizes, attention and MLP, each with its LayerNorm and its residual'
+
+# %% ../nbs/14_exercises.ipynb #5d6f43ed
+@exercise('03.2', 'what the attention products cost')
+def _03_2(attention_macs, why):
+    one = DEMSViT(8, (2, 4), mix_before=(2,), n_mixed=(2,), in_chans=1, dim=8, depth=3, heads=2)
+    for case, model in [('a ViT of 17 tokens', ViT(8, (2,), dim=8, depth=1, heads=4)), ('a small DEMS-ViT', one),
+                        *((name, create_model(name)) for name in ('dems_nano', 'dems_tiny'))]:
+        want, c, l = count_cost(model)['parts']['attention products'], model.config, model.layout
+        lengths, n = [], l.n_tokens
+        for k in range(1, c['depth'] + 1):
+            if k in c.get('mix_before', ()): n = l.n_regions*c['n_mixed'][c['mix_before'].index(k)]
+            lengths.append(n)                                                    # without the class token
+        cost = lambda tokens: sum(2*n*n*c['dim'] for n in tokens)
+        first, one_later = l.n_tokens + 1, [l.n_tokens, *lengths[:-1]]
+        slips = {'the class token was forgotten: it is in the sequence': cost(lengths),
+                 'one product was counted, there are two': want//2, 'these are FLOPs: a multiply-add is two of them': 2*want,
+                 'every head was given the full width: each has dim/heads': want*c['heads'],
+                 'one head was counted': want//c['heads'], 'one block was counted': cost([first]),
+                 'the mixing was forgotten: later blocks read fewer tokens': cost([first]*c['depth']),
+                 'off by one block: tokens are mixed before the block, not after': cost([n + 1 for n in one_later]),
+                 'linear in the tokens: every token meets every other': sum(2*(n + 1)*c['dim'] for n in lengths)}
+        got = ask(attention_macs, model, case=case)
+        compare_number(got, want, 'the number of multiply-adds', case, {k: v for k, v in slips.items() if v != want}, eps=1e-9)
+    compare_choice(why, 'b', {'a': 'every token meets every other: the table has tokens × tokens entries',
+                              'c': 'the width is the same in both; put 341 and 1361 into your function'})
+    return 'four models, as PyTorch counts them; quadratic in the tokens: 401 M of the 2,029 M of dems_tiny'
+
+# %% ../nbs/14_exercises.ipynb #22890166
+@exercise('03.3', 'a fifth scale')
+def _03_3(five_scales):
+    model = ask(five_scales, case='five_scales()')
+    if not isinstance(model, DEMSViT): raise Wrong(f'a DEMS-ViT is expected, this is a {type(model).__name__}')
+    c, five = model.config, (2, 4, 8, 16, 32)
+    if c['image_size'] != 32: raise Wrong(f'the image was changed: {c["image_size"]} pixels, and the fifth scale fits into 32')
+    if c['patch_sizes'] == (1, 2, 4, 8, 16):
+        raise Wrong(f'the fifth scale was added at the fine end: that makes {model.layout.n_tokens} tokens')
+    if c['patch_sizes'] != five: raise Wrong(f'patches {c["patch_sizes"]}, expected {five}')
+    if c['n_mixed'] == (64, 64):
+        raise Wrong('n_mixed counts tokens a region, and there is one region now, not four: 64 leaves 65 tokens, not 257')
+    if c['n_mixed'] != (256, 256): raise Wrong(f'n_mixed {c["n_mixed"]} leaves {[1 + n for n in c["n_mixed"]]} tokens, not 257')
+    same = create_model('dems_tiny').config
+    for k in same.keys() - {'patch_sizes', 'n_mixed'}:
+        if c[k] != same[k]: raise Wrong(f'{k} is {c[k]}, in dems_tiny it is {same[k]}: everything else stays')
+    lengths = [s[1] for stage, s in zip(*(shape_ledger(model)[col] for col in ('stage', 'sizes'))) if stage.startswith('block')]
+    return f'one region of {model.layout.n_tokens} tokens; the blocks read {lengths[0]} and then {lengths[-1]}'
+
+# %% ../nbs/14_exercises.ipynb #5ca92f2e
+@exercise('04.1', 'what does not fit')
+def _04_1(unfit):
+    z = torch.zeros
+    cases = {'one of each kind': (dict(a=z(2, 3), b=z(4)), dict(a=z(3, 2), c=z(4))),
+             'all fits': (dict(a=z(2)), dict(a=torch.ones(2))),
+             'a broadcastable shape': (dict(a=z(4, 3), b=z(3)), dict(a=z(1, 3), b=z(3))),
+             'several, in no order': ({k: z(2) for k in 'dbca'}, {k: z(2) for k in 'dfe'})}
+    for case, (own, given) in cases.items():
+        got = ask(unfit, own, given, case=case)
+        if not isinstance(got, (tuple, list)) or len(got) != 3: raise Wrong(f'{case}: give three lists, not {got!r}')
+        missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        shape = sorted(k for k in own if k in given and own[k].shape != given[k].shape)
+        for name, g, want in zip(('missing', 'unknown', 'shape'), got, (missing, unknown, shape)):
+            if isinstance(g, str) or not hasattr(g, '__iter__'): raise Wrong(f'{case}: {name} is {g!r}: give a list of names')
+            if list(g) == want: continue
+            if sorted(g) == want: raise Wrong(f'{case}: {name} is {list(g)}: the names are right, sort them')
+            if name != 'shape' and sorted(g) == {'missing': unknown, 'unknown': missing}[name]:
+                raise Wrong(f'{case}: missing and unknown are swapped: missing is what the model has and the file has not')
+            why = {'one of each kind': ': (2, 3) and (3, 2) hold as many numbers and are two shapes',
+                   'a broadcastable shape': ': (1, 3) would broadcast to (4, 3) and is not the same shape'}
+            raise Wrong(f'{case}: {name} is {list(g)}, expected {want}' + (why.get(case, '') if name == 'shape' else ''))
+    return 'missing, unknown, wrong shape, in order, over four pairs'
+
+# %% ../nbs/14_exercises.ipynb #7375b0fd
+@exercise('04.2', 'what half precision changes')
+@torch.no_grad()
+def _04_2(half_change, why):
+    for case, x in [('two random pictures', torch.randn(2, 1, 32, 32)), ('a dark picture', torch.full((1, 1, 32, 32), -1.))]:
+        model = create_model('dems_nano', in_chans=1).eval()
+        model.head.weight.mul_(20)
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        half = build_model(model.config).eval()
+        half.load_state_dict({k: v.half().float() for k, v in before.items()})
+        full = model(x); off = (half(x) - full).abs(); want = (off.max()/full.abs().max()).item()
+        got = ask(half_change, model, x, case=case)
+        after = model.state_dict()
+        if any(v.dtype != after[k].dtype or not torch.equal(v, after[k]) for k, v in before.items()):
+            raise Wrong(f'{case}: the model that was given has changed; save it and load a copy')
+        slips = {'this is the difference itself: divide by the largest magnitude of the logits': off.max().item(),
+                 'the mean was taken, not the largest': (off.mean()/full.abs().max()).item(),
+                 'divided by the mean magnitude, not the largest': (off.max()/full.abs().mean()).item(),
+                 'each logit was divided by itself: divide by the largest magnitude of all': (off/full.abs()).max().item(),
+                 'nothing changed: was the copy really rounded?': 0.}
+        compare_number(got, want, 'the change', case, slips, eps=1e-2)
+    compare_choice(why, 'a', {'b': 'most numbers between -1 and 1 have no exact float16; 0.1 is one of them',
+                              'c': 'load_model turns the weights into float32, and computes in that'})
+    return f'the logits move by {want:.0e} of the largest: 11 bits a weight, and errors of both signs'
+
+# %% ../nbs/14_exercises.ipynb #ed12e1e9
+@exercise('04.3', 'a grey model for colour pictures')
+@torch.no_grad()
+def _04_3(to_colour):
+    for n in (3, 4):
+        name, old = f'a model of {n} scales', create_model('dems_nano', in_chans=1, n_scales=n).eval()
+        before, x = {k: v.clone() for k, v in old.state_dict().items()}, torch.randn(2, 1, 32, 32)
+        new = ask(to_colour, old, case=name)
+        if not isinstance(new, ViT): raise Wrong(f'{name}: a model is expected, this is a {type(new).__name__}')
+        changed = [k for k, v in old.state_dict().items() if not torch.equal(v, before[k])]
+        if changed: raise Wrong(f'{name}: the grey model has changed: {changed[0]}')
+        if new.config['in_chans'] != 3: raise Wrong(f'{name}: in_chans is {new.config["in_chans"]}: build a new model with 3')
+        for k, v in new.eval().state_dict().items():
+            if not k.startswith('tokenizer') and not torch.equal(v, before[k]): raise Wrong(f'{name}: {k} was not taken over')
+        _same_tokens(name, old.tokenizer, new.tokenizer, x)
+        colour = torch.randn(2, 3, 32, 32)
+        if not torch.allclose(new(colour), new(colour.flip(1)), atol=1e-4):
+            raise Wrong(f'{name}: the channels do not count equally: red and blue exchanged give other logits')
+        compare(new(x.repeat(1, 3, 1, 1)), old(x), 'batch class', f'{name}: a grey picture three times')
+    return 'the same logits for a grey picture given three times, at three scales and at four'
+
+# %% ../nbs/14_exercises.ipynb #b43aa8a0
+def _same_tokens(name, old, new, x):
+    "Raise `Wrong` unless both tokenizers make the same tokens of a grey picture; say which factor is wrong at which scale."
+    for k, (a, b) in enumerate(zip(old.embeds, new.embeds)):
+        bias = lambda e: getattr(e, 'bias', None) if isinstance(e, nn.Conv2d) else e[-1].bias
+        want, got = (e(i) - bias(e)[:, None, None] for e, i in ((a, x), (b, x.repeat(1, 3, 1, 1))))
+        if not torch.equal(bias(a), bias(b)): raise Wrong(f'{name}, scale {k}: the bias is not the grey one; it is added once')
+        if torch.allclose(got, want, atol=1e-4): continue
+        ratio = (got*want).sum()/(want*want).sum()
+        told = {3: 'three equal channels add up: divide the weights by 3', 1/3: 'divided by 3 once too often',
+                1/9: 'a depthwise kernel sees one channel, nothing adds up there: divide in the 1×1 convolution only'}
+        said = next((t for f, t in told.items() if torch.allclose(got, f*want, atol=1e-4)), 'the weights are not the grey ones')
+        raise Wrong(f'{name}, scale {k}: the tokens of a grey picture are not the same: {said}')
