@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pretrain', 'finetune', 'evaluate_command', 'doctor', 'main']
 
-# %% ../nbs/11_cli.ipynb #7fec902a
+# %% ../nbs/11_cli.ipynb #9c677cff
 import argparse, importlib.util, io, json, os, platform, shutil, sys, torch
 from contextlib import redirect_stdout
 from dataclasses import fields
@@ -16,9 +16,9 @@ from fastcore.docments import docments
 from .model import count_cost, create_model, shape_ledger
 from .weights import write_atomic
 from .data import data_folders, dataset_name, get_dls
-from .training import Interrupted, Recipe, evaluate, has_bf16, load_any, start_from, train
+from .training import DataRecipe, Interrupted, Recipe, evaluate, has_bf16, load_any, start_from, train
 
-# %% ../nbs/11_cli.ipynb #6d6455a5
+# %% ../nbs/11_cli.ipynb #1d805e34
 _released_flag = {'bs': 'batch_size'}                    # field of the recipe -> flag of the released code
 
 def _add_recipe_flags(
@@ -26,17 +26,17 @@ def _add_recipe_flags(
     usual, # the recipe whose values are the defaults
 ):
     "A flag for each field of a recipe."
-    notes = docments(Recipe)
+    notes = {**docments(Recipe), **docments(DataRecipe)}              # a recipe's fields, and those it inherits
     for f in fields(Recipe):
         v = getattr(usual, f.name)
-        said = f'{notes.get(f.name) or f.name} (default: {v})'.replace('%', '%%')
+        said = f'{notes[f.name]} (default: {v})'.replace('%', '%%')
         kind = dict(action=argparse.BooleanOptionalAction) if f.type is bool else dict(type=f.type)
         if f.type is tuple: kind = dict(type=float, nargs=2)
         if f.type is bool: said = said.partition(' (default')[0] + f' (default: {"yes" if v else "no"})'
         parser.add_argument(f'--{_released_flag.get(f.name, f.name)}', dest=f.name, default=argparse.SUPPRESS, help=said,
                             **(kind if f.type is bool else {**kind, 'metavar': f.name.upper()}))
 
-# %% ../nbs/11_cli.ipynb #597e9589
+# %% ../nbs/11_cli.ipynb #474b1811
 def _names(given):
     "Names as users write them, as the kit has them: DEMS_Small, dems-small and Ti become dems_small and dems_tiny."
     if 'model' in given:
@@ -45,9 +45,13 @@ def _names(given):
         given['model'] = short.get(m, m)
     return given
 
+
+# %% ../nbs/11_cli.ipynb #ff7c0794
+_follow = 'lr and warmup follow from batch_size and epochs, p0 and patch_size from model and dataset, unless they are given.'
+
 def _parser(name, about, usual):
     "The parser of a training command: recipe, then where things are and how to run."
-    p = argparse.ArgumentParser(prog=name, description=about)
+    p = argparse.ArgumentParser(prog=name, description=about, epilog=_follow)
     _add_recipe_flags(p.add_argument_group('the recipe'), usual)
     g = p.add_argument_group('the run')
     g.add_argument('--data_path', help='folder to look for the data in first (default: the known folders, else download)')
@@ -55,7 +59,8 @@ def _parser(name, about, usual):
     g.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there is)')
     g.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
                    help='go on with the run in --output_dir if there is one, or from this checkpoint (default: no)')
-    for flag, said in (('overwrite', 'begin anew in a folder that holds a run'),
+    for flag, said in (('skip_broken', 'leave out pictures of an image folder that cannot be read'),
+                       ('overwrite', 'begin anew in a folder that holds a run'),
                        ('allow_changes', 'resume although recipe or data differ'),
                        ('tensorboard', 'log to OUTPUT_DIR/tensorboard'), ('wandb', 'log to Weights & Biases'),
                        ('dry_run', 'print recipe, cost and shapes, and stop')):
@@ -83,7 +88,18 @@ def _dry_run(recipe, data_path):
     if images: print(f'{images:,} images seen in {recipe.epochs} epochs: {pflop:,.0f} PFLOP, forward and backward')
     print('\n' + shape_ledger(model, recipe.bs).to_string(index=False))
 
-# %% ../nbs/11_cli.ipynb #4732ebf0
+# %% ../nbs/11_cli.ipynb #db2e2ea6
+def _tensorboard(folder):
+    "fastai's callback for TensorBoard, which stumbles over settings of PyTorch's AdamW that are None: here it logs two."
+    from fastai.callback.tensorboard import TensorBoardCallback
+    class NumbersToTensorBoard(TensorBoardCallback):
+        def after_batch(self):
+            if not self.training: return
+            self.writer.add_scalar('train_loss', self.smooth_loss, self.train_iter)
+            for k in ('lr', 'wd'): self.writer.add_scalar(k, self.opt.hypers[-1][k], self.train_iter)
+    return NumbersToTensorBoard(log_dir=folder, trace_model=False, log_preds=False)
+
+# %% ../nbs/11_cli.ipynb #71ee77fa
 def _loggers(args, out):
     "fastai's own callbacks for TensorBoard and Weights & Biases, if asked for."
     cbs = []
@@ -91,9 +107,7 @@ def _loggers(args, out):
     for name, package in (('tensorboard', 'tensorboard'), ('wandb', 'wandb')):
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise ValueError(f'--{name} needs the package {package}: pip install {package}')
-    if args.tensorboard:
-        from fastai.callback.tensorboard import TensorBoardCallback
-        cbs.append(TensorBoardCallback(log_dir=out/'tensorboard', trace_model=False, log_preds=False))
+    if args.tensorboard: cbs.append(_tensorboard(out/'tensorboard'))
     if args.wandb:
         import wandb
         from fastai.callback.wandb import WandbCallback
@@ -101,14 +115,15 @@ def _loggers(args, out):
         cbs.append(WandbCallback(log_preds=False, log_model=False))
     return cbs
 
-# %% ../nbs/11_cli.ipynb #6f0918d1
+# %% ../nbs/11_cli.ipynb #8b3fa45d
 def _run(stage, args, recipe, pretrained=None):
     "Train by a recipe as the flags say; returns the Learner, or None after a dry run."
     if args.dry_run: return _dry_run(recipe, args.data_path)
     out = Path(args.output_dir or f'runs/{recipe.model}-{recipe.dataset}-{stage}')
     bar = sys.stdout.isatty() and num_distrib() < 2
     learn = train(recipe, out, device=args.device, bar=bar, root=args.data_path, pretrained=pretrained, resume=args.resume,
-                  overwrite=args.overwrite, allow_changes=args.allow_changes, save_every=args.save_every,
+                  on_broken='skip' if args.skip_broken else 'error', overwrite=args.overwrite,
+                  allow_changes=args.allow_changes, save_every=args.save_every,
                   cbs=_loggers(args, out))
     if rank_distrib() == 0:
         best = max(learn.epoch_log.rows, key=lambda r: r['accuracy'])
@@ -117,10 +132,12 @@ def _run(stage, args, recipe, pretrained=None):
         print(f'{learn.seconds:.0f} seconds; written to {out}')
     return learn
 
-# %% ../nbs/11_cli.ipynb #ab77b0e9
+# %% ../nbs/11_cli.ipynb #0d95d462
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
-    try: return f(sys.argv[1:] if argv is None else argv)
+    try:
+        done = f(sys.argv[1:] if argv is None else argv)
+        return None if argv is None else done              # what a script returns is its exit status
     except Interrupted as e:
         print(f'\n{name}: {e}. The same command with --resume goes on from there.', file=sys.stderr)
         raise SystemExit(130 if 'SIGINT' in str(e) else 143) from None

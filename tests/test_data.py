@@ -133,7 +133,7 @@ def test_cifar_of_another_md5_is_not_unpickled(tmp_path, monkeypatch):
 
 def test_names_of_the_released_code_are_accepted(tmp_path):
     assert D.list_datasets() == ['sample', 'fashionmnist', 'cifar10', 'cifar100', 'emnist', 'folder']
-    assert [D._canonical(n) for n in ('CIFAR10', 'CIFAR100', 'FashionMNIST', 'EMNIST', 'Caltech101')] == ['cifar10', 'cifar100', 'fashionmnist', 'emnist', 'caltech101']
+    assert [D.dataset_name(n) for n in ('CIFAR10', 'CIFAR100', 'FashionMNIST', 'EMNIST', 'Caltech101')] == ['cifar10', 'cifar100', 'fashionmnist', 'emnist', 'caltech101']
 
 def test_order_follows_from_seed_and_epoch():
     train = D._load_sample()[0]
@@ -255,6 +255,16 @@ def test_draws_do_not_depend_on_the_size_of_earlier_draws():
     make = lambda tfms: D.DeviceDL(few(24), bs=4, shuffle=True, device='cpu', tfms=tfms)
     assert same([b for b in make([noise])], [b for b in make([noise, hungry])])
 
+def test_each_epoch_and_batch_draws_anew():
+    dl = D.DeviceDL(few(24), bs=8, device='cpu', tfms=[lambda x, g: torch.rand(8, generator=g)])
+    drawn = [x for _ in range(3) for x, _ in dl] + [x for x, _ in dl.new(seed=1)]
+    assert len({tuple(x.tolist()) for x in drawn}) == 12
+
+def test_an_order_can_be_given():
+    dl = D.DeviceDL(few(24), bs=4, shuffle=True, device='cpu').new(get_idxs=lambda: [5, 3, 9, 9, 20])
+    assert [y.tolist() for _, y in dl] == [[5, 3, 9, 9], [0]] and len(dl) == 2 and dl.new().get_idxs().tolist() == [5, 3, 9, 9, 20]
+    assert len(dl.new(few(8)).get_idxs()) == 8                              # it belongs to these pictures
+
 def test_nothing_depends_on_the_global_generator():
     make = lambda: list(D.DeviceDL(few(24), bs=4, shuffle=True, device='cpu', tfms=[noise]))
     a = make(); torch.manual_seed(99); assert same(a, make())
@@ -271,7 +281,7 @@ def test_processes_share_each_batch(n, bs, world, drop_last):
         got = [torch.cat(step) for step in zip(*([x for x, _ in dl] for dl in dls))]
         assert all(len(s) for p in parts for s in p)                                                         # none is empty
         for g, w in zip(got[:-1], whole): assert torch.equal(g, w) and len(g) == bs                          # the batch of one process, in order
-        assert torch.equal(torch.cat(got) if got else whole, torch.cat(whole) if whole else whole)           # every picture once
+        assert torch.equal(torch.cat([few(0).x, *got]), torch.cat([few(0).x, *whole]))                       # every picture once
         if drop_last: assert all(len(s) == bs//world for p in parts for s in p)
         for dl in (one, *dls): dl.epoch = epoch + 1
 
@@ -336,6 +346,8 @@ def test_where_the_pictures_live(monkeypatch):
     data, cuda = few(16, side=32), torch.device('cuda')
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (4*data.x.nbytes, 10**12))
     assert D._fits(data, cuda) and D._fits(data, torch.device('cpu')) and not D._fits(few(17, side=32), cuda)
+    there = type('I', (), dict(x=type('X', (), dict(nbytes=10**12, device=cuda))))
+    assert D._fits(there, cuda)                                             # what is there already is not sent back when memory has shrunk by it
 
 @pytest.mark.cuda
 @pytest.mark.parametrize('keep', ['device', 'host'])

@@ -45,7 +45,7 @@ def kinds():
     yield 'plain.webp', rgb, {}
     yield 'plain.bmp', rgb, {}
 
-@pytest.mark.parametrize('name, im, kw', kinds(), ids=lambda v: v if isinstance(v, str) else '')
+@pytest.mark.parametrize('name, im, kw', list(kinds()), ids=lambda v: v if isinstance(v, str) else '')
 def test_every_kind_of_file_is_read_as_imagefolder_reads_it(name, im, kw, tmp_path):
     im.save(tmp_path/name, **kw)
     with warnings.catch_warnings():
@@ -220,15 +220,15 @@ def touch(f): os.utime(f, ns=(0, f.stat().st_mtime_ns + 1))
 @pytest.mark.parametrize('spoil', [lambda r: touch(r/'train/a/0.png'), lambda r: noise(9, 9).save(r/'train/a/9.png'), lambda r: (r/'train/a/2.png').unlink(),
     lambda r: (r/'train/a/2.png').rename(r/'train/b/2.png'), lambda r: noise(40, 14).save(r/'train/b/0.png'),
     lambda r: [(r/s/'b').rename(r/s/'z') for s in ('train', 'val')]], ids=['time', 'added', 'removed', 'moved', 'changed', 'class renamed'])
-def test_a_changed_folder_is_decoded_again(spoil, tmp_path):
-    root = make(tmp_path/'r')
+def test_a_changed_folder_is_decoded_again(spoil, tmp_path, monkeypatch):
+    root, decoded = make(tmp_path/'r'), []
     load(root)
     spoil(root)
-    train, _, names, _ = load(root)
+    monkeypatch.setattr(D, 'open_image', lambda path, real=D.open_image: decoded.append(path) or real(path))
+    train, *_ = load(root)
+    assert len(decoded) >= len(train.y)
     fresh, *_ = load(root, cache=tmp_path/'elsewhere')
     assert torch.equal(train.x, fresh.x) and torch.equal(train.y, fresh.y)
-    key = D._cache_key(root, D._list_folder(root)['train'], 'square', 16)
-    assert D._read_cache(caches(root)[0], key) is not None
 
 @pytest.mark.parametrize('spoil', [lambda b: b[:-1], lambda b: b + b'x', lambda b: b[:100], lambda b: b'', lambda b: b'\xff'*len(b), lambda b: (2).to_bytes(8, 'little') + b'[]', lambda b: (2).to_bytes(8, 'little') + b'{}',
     lambda b: b.replace(b'"version": "1"', b'"version": "0"')], ids=['short', 'long', 'head only', 'empty', 'foreign', 'a list', 'no head', 'other version'])
@@ -283,20 +283,23 @@ def python(code, *args, **kw):
     return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent, **kw)
 
 SLOW = '''
-import sys, time
+import os, sys, time
+from pathlib import Path
 from dems_nb import data as D
 real, root, log = D.open_image, sys.argv[1], open(sys.argv[2], 'a')
 def slow(path):
     print(path, file=log, flush=True); time.sleep(float(sys.argv[3]))
     return real(path)
 D.open_image = slow
+Path(f'{sys.argv[2]}.{os.getpid()}').touch()                                # begin together with the others
+while len(list(Path(sys.argv[2]).parent.glob('log.*'))) < int(sys.argv[4]): time.sleep(.01)
 train, *_ = D._load_folder(root, 16, False, 24, None, 1, 'error')
 print(len(train.y), flush=True)
 '''
 
 def test_a_kill_in_the_middle_leaves_no_half_cache(tmp_path):
     root, log = make(tmp_path/'r', train=(('a', 30), ('b', 10))), tmp_path/'log'
-    p = python(SLOW, root, log, .2)
+    p = python(SLOW, root, log, .2, 1)
     for _ in range(600):
         if log.exists() and log.read_text().count('\n') >= 20: break
         time.sleep(.1)
@@ -309,7 +312,7 @@ def test_a_kill_in_the_middle_leaves_no_half_cache(tmp_path):
 
 def test_of_two_processes_one_decodes(tmp_path):
     root, log = make(tmp_path/'r', train=(('a', 30), ('b', 10))), tmp_path/'log'
-    both = [python(SLOW, root, log, .02) for _ in range(2)]
+    both = [python(SLOW, root, log, .02, 2) for _ in range(2)]
     said = [p.communicate(timeout=120) for p in both]
     assert [out.strip() for out, err in said] == ['40', '40'], said
     assert log.read_text().count('\n') == 42 and len(set(log.read_text().split())) == 42
@@ -352,3 +355,10 @@ def test_progress_in_plain_lines(tmp_path, monkeypatch, capsys):
     assert len(lines) == 10 and lines[-1] == 'decoding train/: 350 of 350 pictures' and all(l.startswith('decoding train/: ') for l in lines)
     load(root, size=8, workers=1)
     assert capsys.readouterr().out == ''
+
+@pytest.mark.parametrize('where', ['terminal', 'notebook'])
+def test_progress_has_a_bar(where, monkeypatch, capsys):
+    monkeypatch.setattr(D, 'IN_NOTEBOOK', where == 'notebook')
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: where == 'terminal', raising=False)
+    parts = [range(i, i + 3) for i in range(0, 75, 3)]
+    assert list(D._steps(parts, 75, 'decoding train/')) == parts and capsys.readouterr().out.startswith('decoding train/: 75 pictures')
