@@ -121,14 +121,14 @@ def boxes(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 4): x0, y0,
     corner = self.cells.flip(1) * side                                  # x is the column, y the row
     return torch.cat([corner, corner + side], dim=1)
 
-# %% ../nbs/00_layout.ipynb #242d8d25
+# %% ../nbs/00_layout.ipynb #2a846734
 @patch
 def linked(self:TokenLayout,
     position:int, # sequence position, 0 … n_tokens-1
 ) -> torch.Tensor: # LongTensor of sequence positions, ascending, none of them of the token's own scale
     "Every token of another scale whose box contains this token's box or lies in it. Raises `IndexError` out of range."
-    if not 0 <= position < self.n_tokens:
-        raise IndexError(f'position {position} is out of range: this layout has positions 0 to {self.n_tokens-1}')
+    if not hasattr(position, '__index__') or not 0 <= position < self.n_tokens:
+        raise IndexError(f'position {position!r} is out of range: this layout has positions 0 to {self.n_tokens-1}')
     boxes = self.boxes
     lo, hi = boxes[:, :2], boxes[:, 2:]
     holds = ((lo <= lo[position]) & (hi >= hi[position])).all(1)
