@@ -629,3 +629,308 @@ def _same_tokens(name, old, new, x):
                 1/9: 'a depthwise kernel sees one channel, nothing adds up there: divide in the 1×1 convolution only'}
         said = next((t for f, t in told.items() if torch.allclose(got, f*want, atol=1e-4)), 'the weights are not the grey ones')
         raise Wrong(f'{name}, scale {k}: the tokens of a grey picture are not the same: {said}')
+
+# %% ../nbs/14_exercises.ipynb #91d9f91f
+from safetensors.torch import load, save
+
+# %% ../nbs/14_exercises.ipynb #0305012c
+def _rate(e, epochs, warmup, peak, floor, n=None, ends=1, ahead=0, low=None, turns=1, height=None):
+    "The rate of epoch `e`; the further arguments are usual mistakes."
+    if e < warmup: return (floor if low is None else low) + (peak - (floor if low is None else low))*e/max(warmup - ends, 1)
+    height = peak - floor if height is None else height
+    return floor + height/2*(1 + math.cos(turns*math.pi*(e - warmup + ahead)/(n or epochs - warmup)))
+
+def _rate_slips(steps, epochs, warmup, peak, floor):
+    "What usual mistakes give: name -> rates, one a step."
+    rates = lambda at=lambda s: s//steps, **kw: torch.tensor([_rate(at(s), epochs, warmup, peak, floor, **kw)
+                                                              for s in range(steps*epochs)])
+    whole = torch.tensor([_rate(s//steps, epochs, 0, peak, floor) for s in range(steps*epochs)])
+    cut = torch.tensor([floor + (peak - floor)*(s//steps)/max(warmup - 1, 1) for s in range(steps*warmup)])
+    return {
+        'it changes with every step: it is set once an epoch, step // steps': rates(lambda s: s/steps),
+        'the step was taken for the epoch: step // steps is the epoch': rates(lambda s: s),
+        'the warm-up stops short of the peak: both its ends are included, as in linspace': rates(ends=0),
+        'the warm-up begins at 0: it begins at the floor': rates(low=0.),
+        'the cosine is stretched over all epochs: n counts those that remain after the warm-up': rates(n=epochs),
+        'the cosine began with the training, not after the warm-up': torch.cat([cut, whole[steps*warmup:]]),
+        'there is no warm-up': whole,
+        'off by one, j/(n-1): epoch j of n gets j/n, so the last epoch is not yet at the floor':
+            rates(n=max(epochs - warmup - 1, 1)),
+        'off by one: the first epoch of the cosine, j = 0, has the peak': rates(ahead=1),
+        'a whole wave, down and up again: half a cosine ends at π': rates(turns=2),
+        'the floor is added on top of the peak: the cosine goes from peak to floor': rates(height=peak)}
+
+# %% ../nbs/14_exercises.ipynb #edf1d21a
+def _draw_rates(got, want, steps):
+    "The rates given and the rates expected, step by step."
+    fig, ax = plt.subplots(figsize=(5, 2.3), layout='constrained')
+    ax.step(range(len(want)), want, where='post', color=SCALE_COLORS[2], lw=5, alpha=.5, label='expected')
+    ax.step(range(len(got)), got, where='post', color='k', lw=1, label='yours')
+    ax.set(xlabel=f'step, {steps} an epoch', ylabel='learning rate'); ax.legend()
+    return fig
+
+@exercise('07.1', 'the learning rate of a step')
+def _07_1(my_lr):
+    peak, floor = 1., .1
+    for steps, epochs, warmup in [(1, 4, 0), (3, 4, 0), (2, 6, 3), (5, 12, 4), (2, 5, 1)]:
+        case = f'{epochs} epochs of {steps} steps, {warmup} of warm-up, peak {peak}, floor {floor}'
+        got = [ask(my_lr, s, steps, epochs, warmup, peak, floor, case=f'{case}, step {s}') for s in range(steps*epochs)]
+        for s, g in enumerate(got):
+            if getattr(g, 'ndim', 0) or not hasattr(g, '__float__'): raise Wrong(f'{case}, step {s}: one number, not {g!r}')
+        got = torch.tensor([float(g) for g in got])
+        want = torch.tensor([_rate(s//steps, epochs, warmup, peak, floor) for s in range(steps*epochs)])
+        slips = _rate_slips(steps, epochs, warmup, peak, floor)
+        compare(got, want, 'step', case, slips, draw=lambda: _draw_rates(got, want, steps))
+    return 'five runs, each step: once an epoch, both ends of the warm-up, half a cosine over what remains'
+
+# %% ../nbs/14_exercises.ipynb #0286b838
+@exercise('07.2', 'cross-entropy with soft targets')
+def _07_2(soft_loss, why):
+    hard, mixed = torch.eye(3)[[0, 2]], torch.rand(4, 5).softmax(1)
+    for case, x, t in [('two images, one class each', torch.tensor([[2., 0., -1.], [0., 1., .5]]), hard),
+                       ('four images of mixed classes', 3*torch.randn(4, 5), mixed),
+                       ('logits of a few hundred', torch.tensor([[300., 0., -200.], [0., 400., 100.]]), hard)]:
+        log, ce = x.log_softmax(1), nn.functional.cross_entropy
+        each = -(t*log).sum(1); want = each.mean().item()
+        got = ask(soft_loss, x, t, case=case)
+        if isinstance(got, torch.Tensor) and got.numel() == 1 and not math.isfinite(got):
+            raise Wrong(f'{case}: the loss is {got.item()}: exp or log left the range of float32; take log_softmax in one step')
+        slips = {'the mean was taken over the classes too: they are summed': -(t*log).mean().item(),
+                 'the images were summed: take their mean': each.sum().item(),
+                 'softmax over the wrong axis, the images': -(t*x.log_softmax(0)).sum(1).mean().item(),
+                 'the sign is wrong': -want, 'the logarithm is missing': -(t*x.softmax(1)).sum(1).mean().item(),
+                 'softmax was taken twice: the loss takes logits': ce(x.softmax(1), t).item(),
+                 'the targets were made hard: each share counts': ce(x, t.argmax(1)).item(),
+                 'the entropy of the targets was taken away: that is the divergence':
+                     want - torch.special.entr(t).sum(1).mean().item()}
+        compare_number(got, want, 'the loss', case, {k: v for k, v in slips.items() if abs(v - want) > 1e-4*abs(want)})
+    compare_choice(why, 'b', {
+        'a': 'a loss of 0 needs probability 1 for every class with a share, and probabilities sum to 1',
+        'c': 'log K is what a model pays that gives all K classes the same probability; a better one pays less'})
+    return 'hard and soft targets, and large logits; no model gets below the entropy of its targets'
+
+# %% ../nbs/14_exercises.ipynb #6d49d843
+@exercise('07.3', 'what the gradients of mixed tokens have in common')
+def _07_3(common_share, why):
+    eye, one = torch.eye(4)[None, None], torch.randn(2, 3, 1, 5)
+    small = torch.tensor([1., .1]).view(2, 1, 1, 1)                              # the second image has small gradients
+    for case, g in [('random ones', small*torch.randn(2, 3, 6, 5)), ('four at right angles', eye),
+                    ('all equal', one.repeat(1, 1, 6, 1)), ('two that cancel', torch.cat([one, -one], 2))]:
+        L = g.shape[2]
+        of = lambda m, n: float((m**2).sum()*n/(g**2).sum())
+        mean = g.mean(2); want = of(mean, L)
+        slips = {'the mean was taken over the images: axis 2 holds the mixed tokens': of(g.mean(0), len(g)),
+                 'the mean was taken over the regions: axis 2 holds the mixed tokens': of(g.mean(1), g.shape[1]),
+                 'the mean was taken over the dims: axis 2 holds the mixed tokens': of(g.mean(3), g.shape[3]),
+                 'the common part was counted once: it is in every one of the L mixed tokens': of(mean, 1),
+                 'the sum was taken, not the mean': want*L*L, 'the sum was taken, and not divided by L': want*L,
+                 'these are lengths: square them': want**.5,
+                 'that is what they do not share: 1 minus it': 1 - want,
+                 'the shares of regions were averaged: sum first, then divide': 
+                     float(((mean**2).sum(-1)*L/(g**2).sum((2, 3))).mean())}
+        compare_number(ask(common_share, g, case=case), want, 'the common share', case,
+                       {k: v for k, v in slips.items() if abs(v - want) > 1e-3}, eps=1e-3)
+    compare_choice(why, 'b', {
+        'a': 'measure it: the gradient of the mixed tokens is not zero, and the class token learns from the start',
+        'c': 'the gradient has a column for each mixed token, and the columns are nearly equal'})
+    return '1 for equal ones, 1/4 for four at right angles, 0 where they cancel'
+
+# %% ../nbs/14_exercises.ipynb #c783535f
+def _best_of(p, n, k):
+    "Expected best of k shares, each of n images and true accuracy p."
+    j = torch.arange(n + 1, dtype=torch.float64)
+    log = math.lgamma(n + 1) - torch.lgamma(j + 1) - torch.lgamma(n - j + 1) + j*math.log(p) + (n - j)*math.log(1 - p)
+    return float((1 - log.exp().cumsum(0).clamp(0, 1)[:-1]**k).sum()/n)
+
+@exercise('07.4', 'the best of many scores')
+def _07_4(luck, why):
+    for p, n, k in [(.5, 100, 2), (.9, 1000, 10), (.967, 10000, 100)]:
+        case, want, sd = f'accuracy {p}, {n} images, {k} scores', _best_of(p, n, k) - p, (p*(1 - p)/n)**.5
+        slips = {'this is the best score itself: take the true accuracy away': p + want,
+                 'this is in percent: give shares from 0 to 1': 100*want,
+                 'this is one standard deviation: the best of many lies further out': sd,
+                 'the mean of the scores was taken, not the best': 0., 'the worst score was taken, not the best': -want,
+                 'this is from the worst to the best: measure from the true accuracy': 2*want,
+                 'one score of all images together: each of the k scores has its own n images': (p*(1 - p)/n/k)**.5}
+        compare_number(ask(luck, p, n, k, case=case), want, 'the gain', case, slips, eps=.08)
+    compare_choice(why, 'b', {
+        'a': 'each score spreads as much as before; what is missing are independent draws to choose from',
+        'c': 'put it to the extreme: the same model scored k times on the same pictures has k equal scores'})
+    return f'the best of 100 scores on 10,000 images is {100*want:.2f} points too high at 96.7 %, by luck alone'
+
+# %% ../nbs/14_exercises.ipynb #51f3779f
+def _decay_of(n, decay): return min(decay, (1 + n)/(10 + n))
+
+def _average(trail, decay, rate=_decay_of, start=None, first=0):
+    "The average after each of the weights in `trail`, which begins with what the average begins as."
+    a, out = trail[0] if start is None else start, []
+    for n, w in enumerate(trail[1:], first):
+        d = rate(n, decay); a = d*a + (1 - d)*w; out.append(a)
+    return out
+
+def _average_slips(trail, decay, n):
+    "What usual mistakes give after update `n`."
+    many = lambda **kw: _average(trail, decay, **kw)[n]
+    return {'these are the weights of now, not an average: keep copies, clone()': trail[n + 1],
+            'nothing was averaged: these are the first weights': trail[0],
+            'd is swapped: the average keeps d of itself': many(rate=lambda n, d: 1 - _decay_of(n, d)),
+            'd is decay from the start: it is min(decay, (1 + n)/(10 + n)), and small at first': many(rate=lambda n, d: d),
+            'off by one: the first update has n = 0': many(rate=lambda n, d: _decay_of(n + 1, d)),
+            'it began at zero: begin with a copy of the weights': many(start=torch.zeros_like(trail[0])),
+            'this is the plain mean of all weights': torch.stack(trail[:n + 2]).mean(0)}
+
+# %% ../nbs/14_exercises.ipynb #989459b9
+def _update(average, model, weight, case):
+    "Give the model its next weights and update the average; say what went wrong."
+    with torch.no_grad(): model.weight.copy_(weight)
+    ask(lambda: (average.update(model), True), case=f'{case}: update')
+    if not torch.equal(model.weight, weight): raise Wrong(f'{case}: update changed the model: only the average may change')
+
+def _averaged(average, want, case, slips):
+    "Compare `average.weights()` with what it should be."
+    got = ask(average.weights, case=f'{case}: weights')
+    if not isinstance(got, dict) or got.keys() != {'weight'}:
+        raise Wrong(f'{case}: weights() gives tensors by the names of the model, as state_dict does')
+    if getattr(got['weight'], 'requires_grad', False): raise Wrong(f'{case}: the average is part of the graph: detach it')
+    compare(got['weight'], want, 'out in', case, slips)
+
+def _through_a_file(average):
+    "The state as it comes back from a checkpoint."
+    state = ask(average.state, case='state')
+    bad = state if not isinstance(state, dict) else next((v for v in state.values() if not isinstance(v, torch.Tensor)), None)
+    if bad is not None:
+        raise Wrong(f'state() is a dict of tensors, and this is a {type(bad).__name__}: wrap a number in torch.tensor')
+    return load(save({k: v.detach().clone().contiguous() for k, v in state.items()}))
+
+# %% ../nbs/14_exercises.ipynb #45cd440b
+@exercise('07.5', 'an average of the weights that survives a resume')
+def _07_5(Average):
+    model, decay = nn.Linear(3, 2, bias=False), .25
+    trail = [model.weight.detach().clone(), *torch.randn(8, 2, 3)]
+    want, average = _average(trail, decay), ask(Average, model, decay, case='WeightAverage(model, decay)')
+    for n, w in enumerate(trail[1:]):
+        case = f'{n + 1} update{"s"*(n > 0)}'
+        _update(average, model, w, case); _averaged(average, want[n], case, _average_slips(trail, decay, n))
+        if n == 3: state = _through_a_file(average)
+    other = nn.Linear(3, 2, bias=False)                                          # the resumed process
+    with torch.no_grad(): other.weight.copy_(trail[4])
+    again = ask(Average, other, decay, case='WeightAverage(model, decay)')
+    ask(lambda: (again.load(state), True), case='load')
+    for n in range(4, 8):
+        case, part = f'resumed after 4 updates, {n + 1} updates', trail[4:]
+        slips = {'the number of updates was forgotten: n begins at 0 again; it belongs to the state':
+                     _average(part, decay, start=want[3])[n - 4],
+                 'the average was forgotten: it began anew from the weights of now': _average(part, decay)[n - 4],
+                 'the average was forgotten, the number of updates was not': _average(part, decay, first=4)[n - 4]}
+        _update(again, other, trail[n + 1], case); _averaged(again, want[n], case, slips)
+    return 'eight updates in one go, and the same eight with a checkpoint in the middle'
+
+# %% ../nbs/14_exercises.ipynb #d742ab7c
+def _rolled(A, r, heads=lambda a: a.mean(0), step=None):
+    "Rollout of attention weights; `heads` and `step` can be usual mistakes."
+    step = step or (lambda a, P: r*P + (1 - r)*(a @ P))
+    P = torch.eye(A[0].shape[-1])
+    for a in A: P = step(heads(a), P)
+    return P
+
+# %% ../nbs/14_exercises.ipynb #4be1b7a3
+@exercise('08.1', 'attention rollout with residuals')
+def _08_1(my_rollout):
+    for blocks, heads, n, r in [(2, 1, 2, .5), (2, 2, 3, .5), (3, 4, 5, .3)]:
+        case = f'{blocks} blocks, {heads} head{"s"*(heads > 1)}, {n} tokens, residual {r}'
+        A = [*torch.randn(blocks, heads, n, n).mul(2).softmax(-1)]
+        eye, want, of = torch.eye(n), _rolled(A, r), lambda **kw: _rolled(A, r, **kw)
+        slips = {'the residual is forgotten: a token keeps a share of itself in each block': of(step=lambda a, P: a @ P),
+                 'multiplied in the wrong order: a later block stands on the left':
+                     of(step=lambda a, P: P @ (r*eye + (1 - r)*a)),
+                 'the residual and the rest are swapped: residual is what a token keeps': _rolled(A, 1 - r),
+                 'the residual was added whole: the rows no longer sum to 1': of(step=lambda a, P: P + a @ P),
+                 'the residual was taken once, after the product: it is in every block':
+                     r*eye + (1 - r)*of(step=lambda a, P: a @ P),
+                 'the heads were summed: take their mean': of(heads=lambda a: a.sum(0)),
+                 'the largest head was taken: take their mean': of(heads=lambda a: a.amax(0)),
+                 'queries and keys are swapped: a row is a query': of(heads=lambda a: a.mean(0).T),
+                 'this is turned: a row is a later token': want.T,
+                 'this is the last block alone': _rolled(A[-1:], r), 'this is the first block alone': _rolled(A[:1], r),
+                 'the blocks were averaged: multiply them': torch.stack([_rolled([a], r) for a in A]).mean(0)}
+        compare(ask(lambda *a: my_rollout([x.clone() for x in A], *a), r, case=case), want, 'later original', case, slips)
+    return 'two and three blocks; every row sums to 1'
+
+# %% ../nbs/14_exercises.ipynb #46e66df6
+@exercise('08.2', 'two mixings in a row')
+def _08_2(compose):
+    for R, T, L, K in [(1, 3, 2, 2), (2, 5, 3, 2), (4, 21, 8, 4), (2, 3, 3, 3)]:
+        case = f'{R} region{"s"*(R > 1)}, {T} tokens, {L} mixed, {K} after'
+        first, second = torch.randn(R, T, L).softmax(1), torch.randn(R, L, K).softmax(1)
+        way = first @ second                                                     # region token later
+        slips = {'this is turned: a row is a later token, (region, later, original)': way,
+                 'this is the first mixing alone': first.mT, 'this is the second mixing alone': second.mT,
+                 'reshape does not turn a matrix, it reads it in another row length': way.reshape(R, K, T),
+                 'the regions were added up: each has its own matrices': way.mT.sum(0),
+                 'a softmax was taken again: the product sums to 1 by itself': way.softmax(1).mT,
+                 'the rows were divided by their largest': (way/way.amax(1, True)).mT}
+        if K == L: slips['the second matrix is turned the wrong way'] = (first @ second.mT).mT
+        compare(ask(compose, first, second, case=case), way.mT, 'region later original', case, slips)
+    return 'four sizes, region by region; rows still sum to 1'
+
+# %% ../nbs/14_exercises.ipynb #eea85002
+@exercise('08.3', 'the share of each scale')
+def _08_3(scale_shares, why):
+    for layout in (TokenLayout(4, (2, 4)), TokenLayout(8, (2, 4, 8)), TokenLayout(8, (1, 2, 4))):
+        case, scale, n = f'{layout}', layout.scale, len(layout.grids)
+        P = torch.randn(5, layout.n_tokens).mul(2).softmax(1)
+        hot = torch.eye(n)[scale]                                                # token scale
+        want, part = P @ hot, hot.mean(0)
+        by_scale = hot[layout.order.argsort()]
+        slips = {'the mean was taken, not the sum': want/hot.sum(0), 'this is turned: a row is a later token': want.T,
+                 'these are parts of the tokens, not of the weights': part.expand(5, -1).clone(),
+                 'divided by the part of the tokens: a share is what it is': want/part,
+                 'scale by scale was assumed: use layout.scale, which is in sequence order': P @ by_scale,
+                 'the finest scale comes first': want.flip(1), 'all later tokens were averaged': want.mean(0)}
+        compare(ask(scale_shares, P, scale, case=case), want, 'later scale', case, slips)
+    compare_choice(why, 'b', {
+        'a': 'count before you conclude: how many of the 21 tokens of a region are of the finest scale?',
+        'c': 'it has shares, nearly the same for every picture and every mixed token; compare two pictures'})
+    return 'three layouts; equal weights give each scale its part of the tokens, whatever the picture'
+
+# %% ../nbs/14_exercises.ipynb #cc6e47d2
+def _painted(layout, P, size=lambda w, h: w*h, cut=0, turn=False):
+    "Weights (later, token) on the pixels: (later, row, column); the further arguments are usual mistakes."
+    out = torch.zeros(len(P), layout.image_size, layout.image_size)
+    for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), P.T):
+        if turn: x0, y0, x1, y1 = y0, x0, y1, x1
+        out[:, y0:max(y1 - cut, y0 + 1), x0:max(x1 - cut, x0 + 1)] += w[:, None, None]/size(x1 - x0, y1 - y0)
+    return out
+
+def _draw_painted(got, want):
+    "The first later token that differs: what was given and what was expected."
+    k = int((got != want).flatten(1).any(1).nonzero()[0])
+    fig, axs = plt.subplots(1, 2, figsize=(5.2, 2.5), layout='constrained')
+    for ax, heat, name in zip(axs, (got, want), ('yours', 'expected')):
+        im = ax.imshow(heat[k].detach(), vmin=0, vmax=float(want[k].max())); ax.set(xticks=[], yticks=[])
+        ax.set_title(f'{name}, sum {float(heat[k].sum()):.2f}', fontsize=10)
+    fig.colorbar(im, ax=axs)
+    return fig
+
+# %% ../nbs/14_exercises.ipynb #59de9d0f
+@exercise('08.4', 'paint tokens of several scales onto the pixels')
+def _08_4(paint):
+    for layout in (TokenLayout(4, (2, 4)), TokenLayout(8, (1, 2, 4)), TokenLayout(12, (1, 3, 6))):
+        case, P = f'{layout}', torch.randn(3, layout.n_tokens).softmax(1)
+        want, heat = _painted(layout, P), lambda **kw: _painted(layout, P, **kw)
+        other, back = P[:, layout.order], P[:, layout.order.argsort()]          # as if the weights were scale by scale
+        top = torch.stack([torch.zeros_like(p).where(layout.scale != 0, p) for p in P])
+        slips = {'each pixel got the whole weight: spread it evenly, so that the sum is kept': heat(size=lambda w, h: 1),
+                 'divided by the side of the box: it has side × side pixels': heat(size=lambda w, h: w),
+                 'rows and columns are swapped: a box is x0, y0, x1, y1': heat(turn=True),
+                 'off by one: x1 and y1 are exclusive already': heat(cut=1),
+                 'the scales were averaged: add them up': want/len(layout.grids),
+                 'scale by scale was assumed: the weights are in sequence order': _painted(layout, other),
+                 'the weights were put into another order: they are in that of the boxes': _painted(layout, back),
+                 'one scale alone was painted, the finest': _painted(layout, top),
+                 'the later tokens were added up: one picture for each': want.sum(0),
+                 'each picture was divided by its largest value': want/want.amax((1, 2), True)}
+        got = ask(lambda p: paint(layout, p), P, case=case)
+        compare(got, want, 'later row column', case, slips,
+                draw=(lambda: _draw_painted(got, want)) if isinstance(got, torch.Tensor) and got.shape == want.shape else None)
+    return 'three layouts, three later tokens each; every picture sums to 1'

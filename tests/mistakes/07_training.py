@@ -1,0 +1,118 @@
+"Plausible wrong answers to the exercises of chapter 07: (what the message must name, the answer's code)."
+
+def rate(e='step // steps', up='floor + (peak - floor)*e/max(warmup - 1, 1)', turn='math.pi*j/n', n='epochs - warmup', height='peak - floor', cond='e < warmup'):
+    return f'''
+def my_lr(step, steps, epochs, warmup, peak, floor):
+    e = {e}
+    n = {n}
+    j = e - warmup
+    return {up} if {cond} else floor + ({height})/2*(1 + math.cos({turn}))
+'''
+
+def loss(code, why='b', log='logits.log_softmax(1)'): return f'''
+def soft_loss(logits, targets):
+    log_p = {log}
+    return {code}
+why = {why!r}
+'''
+
+def common(code, why='b'): return f'''
+def common_share(g):
+    mean = lambda d: g.mean(d, keepdim=True).expand_as(g).square().sum()
+    return {code}
+why = {why!r}
+'''
+
+def luck(code, why='b', draw='np.random.default_rng(0).binomial(n, p, (20_000, k))/n'): return f'''
+def luck(p, n, k):
+    scores = {draw}
+    return {code}
+why = {why!r}
+'''
+
+def average(first='v.detach().clone()', d='min(self.decay, (1 + self.n)/(10 + self.n))', rule='d*self.a[k] + (1 - d)*v.detach()', n='0', state="{**self.a, 'n': torch.tensor(self.n)}",
+            load="self.n, self.a = int(state['n']), {k: v for k, v in state.items() if k != 'n'}", weights='self.a', more='pass'):
+    return f'''
+class WeightAverage:
+    def __init__(self, model, decay):
+        self.decay, self.n, self.model = decay, {n}, model
+        self.a = {{k: {first} for k, v in model.state_dict().items()}}
+    def update(self, model):
+        d = {d}
+        self.a = {{k: {rule} for k, v in model.state_dict().items()}}
+        self.n += 1
+        {more}
+    def weights(self): return {weights}
+    def state(self): return {state}
+    def load(self, state): {load}
+'''
+
+mistakes = {
+'07.1': [
+    ('it is set once an epoch', rate('step/steps')),
+    ('the step was taken for the epoch', rate('step')),
+    ('both its ends are included', rate(up='floor + (peak - floor)*e/warmup')),
+    ('it begins at the floor', rate(up='peak*e/max(warmup - 1, 1)')),
+    ('stretched over all epochs', rate(n='epochs')),
+    ('not after the warm-up', rate(turn='math.pi*e/epochs')),
+    ('there is no warm-up', rate(turn='math.pi*e/epochs', cond='False')),
+    ('off by one, j/(n-1)', rate(turn='math.pi*j/max(n - 1, 1)')),
+    ('the first epoch of the cosine, j = 0, has the peak', rate(turn='math.pi*(j + 1)/n')),
+    ('half a cosine ends at π', rate(turn='2*math.pi*j/n')),
+    ('the floor is added on top', rate(height='peak')),
+    ('raised ZeroDivisionError', rate(up='floor + (peak - floor)*e/(warmup - 1)')),
+    ('one number, not', 'def my_lr(step, steps, epochs, warmup, peak, floor): return lr_schedule(epochs, warmup, peak, floor)')],
+'07.2': [
+    ('the mean was taken over the classes too', loss('-(targets*log_p).mean()')),
+    ('the images were summed', loss('-(targets*log_p).sum()')),
+    ('softmax over the wrong axis, the images', loss('-(targets*log_p).sum(1).mean()', log='logits.log_softmax(0)')),
+    ('the sign is wrong', loss('(targets*log_p).sum(1).mean()')),
+    ('the logarithm is missing', loss('-(targets*logits.softmax(1)).sum(1).mean()')),
+    ('softmax was taken twice', loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log_softmax(1)')),
+    ('the targets were made hard', loss('nn.functional.cross_entropy(logits, targets.argmax(1))')),
+    ('that is the divergence', loss('nn.functional.kl_div(log_p, targets, reduction="batchmean")')),
+    ('left the range of float32', loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log()')),
+    ('left the range of float32', loss('-(targets*log_p).sum(1).mean()', log='logits - logits.exp().sum(1, keepdim=True).log()')),
+    ('the loss is one number, this is a Tensor of shape (2,)', loss('-(targets*log_p).sum(1)')),
+    ('probabilities sum to 1', loss('-(targets*log_p).sum(1).mean()', 'a')),
+    ('a better one pays less', loss('-(targets*log_p).sum(1).mean()', 'c'))],
+'07.3': [
+    ('over the images: axis 2', common('mean(0)/g.square().sum()')),
+    ('over the regions: axis 2', common('mean(1)/g.square().sum()')),
+    ('over the dims: axis 2', common('mean(3)/g.square().sum()')),
+    ('the common part was counted once', common('g.mean(2).square().sum()/g.square().sum()')),
+    ('the sum was taken, not the mean', common('g.sum(2, keepdim=True).expand_as(g).square().sum()/g.square().sum()')),
+    ('and not divided by L', common('g.sum(2).square().sum()/g.square().sum()')),
+    ('these are lengths: square them', common('(mean(2)/g.square().sum()).sqrt()')),
+    ('1 minus it', common('1 - mean(2)/g.square().sum()')),
+    ('sum first, then divide', common('(g.mean(2).square().sum(-1)*g.shape[2]/g.square().sum((2, 3))).mean()')),
+    ('the gradient of the mixed tokens is not zero', common('mean(2)/g.square().sum()', 'a')),
+    ('the columns are nearly equal', common('mean(2)/g.square().sum()', 'c'))],
+'07.4': [
+    ('this is the best score itself', luck('scores.max(1).mean()')),
+    ('this is in percent', luck('100*(scores.max(1).mean() - p)')),
+    ('one standard deviation', luck('scores.std()')),
+    ('the mean of the scores was taken', luck('p - p')),
+    ('the worst score was taken', luck('scores.min(1).mean() - p')),
+    ('measure from the true accuracy', luck('(scores.max(1) - scores.min(1)).mean()')),
+    ('one score of all images together', luck('scores.mean(1).std()')),
+    ('the gain is one number', luck('scores.max(1) - p')),
+    ('each score spreads as much as before', luck('scores.max(1).mean() - p', 'a')),
+    ('has k equal scores', luck('scores.max(1).mean() - p', 'c'))],
+'07.5': [
+    ('these are the weights of now', average(first='v', rule='v')),
+    ('nothing was averaged', average(rule='self.a[k]')),
+    ('d is swapped', average(rule='(1 - d)*self.a[k] + d*v')),
+    ('d is decay from the start', average(d='self.decay')),
+    ('d is decay from the start', average(d='max(self.decay, (1 + self.n)/(10 + self.n))')),
+    ('off by one: the first update has n = 0', average(n='1')),
+    ('begin with a copy of the weights', average(first='torch.zeros_like(v)')),
+    ('the plain mean of all weights', average(rule='(self.a[k]*(self.n + 1) + v)/(self.n + 2)')),
+    ('the number of updates was forgotten', average(state='self.a', load='self.a = state')),
+    ('the average was forgotten: it began anew', average(load='pass')),
+    ('the average was forgotten, the number of updates was not', average(state="{'n': torch.tensor(self.n)}", load="self.n = int(state['n'])")),
+    ('this is a int: wrap a number in torch.tensor', average(state="{**self.a, 'n': self.n}")),
+    ('update changed the model', average(more='model.load_state_dict(self.a)')),
+    ('detach it', average(rule='d*self.a[k] + (1 - d)*model.weight')),
+    ('by the names of the model', average(weights='list(self.a.values())')),
+    ('weights: returned None', average(weights='None'))]}
