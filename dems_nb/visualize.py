@@ -39,10 +39,12 @@ def _small_png(fig, dpi=72, colors=256):
     found.putpalette(palette); found.save(small, 'PNG', optimize=True)
     return small.getvalue()
 
-# %% ../nbs/08_visualize.ipynb #41ce6518
+# %% ../nbs/08_visualize.ipynb #96f26cf3
 def _as_image(img):
     "A picture as floats 0…1, (1 or 3, height, width). Raises `ValueError` for another shape or values out of range."
-    x = img.detach().cpu() if torch.is_tensor(img) else torch.from_numpy(np.array(img))
+    x = img if torch.is_tensor(img) else np.array(img)
+    if not torch.is_tensor(x) and x.dtype.kind not in 'uifb': raise ValueError(f'{img!r} is no image: open the file first')
+    x = torch.as_tensor(x).detach().cpu()
     if x.ndim == 2: x = x[None]
     if x.ndim == 3 and x.shape[0] not in (1, 3) and x.shape[2] in (1, 3): x = x.movedim(2, 0)
     if x.ndim != 3 or x.shape[0] not in (1, 3) or not x.numel():
