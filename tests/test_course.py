@@ -5,8 +5,8 @@ from pathlib import Path
 import dems_nb
 
 root = Path(__file__).parent.parent
-COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights']          # chapters made into a course
-WAITING = ['05_data', '06_augment', '07_training', '08_visualize']                          # chapters that are still to be
+COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment']          # chapters made into a course
+WAITING = ['07_training', '08_visualize']                          # chapters that are still to be
 nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 cells = lambda name: json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']
 source = lambda c: ''.join(c['source'])
