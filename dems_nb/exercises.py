@@ -793,10 +793,10 @@ def _05_4(my_holdout):
     if never > len(y)/100: raise Wrong(f'in 40 seeds {never} pictures were never held back: shuffle all of a class')
     return 'each class gives its share, up to rounding; nothing is in both parts, nothing lost'
 
-# %% ../nbs/14_exercises.ipynb #d8e88b9e
+# %% ../nbs/14_exercises.ipynb #565f326e
 @exercise('06.1', 'the schedule')
 def _06_1(my_p):
-    for epoch, epochs, p0 in [(0, 10, .6), (5, 10, .6), (1, 8, .8), (9, 10, .8), (300, 800, .6), (799, 800, .8)]:
+    for epoch, epochs, p0 in [(0, 10, .6), (3, 8, .8), (5, 10, .6), (9, 10, .8), (300, 800, .6), (799, 800, .8)]:
         case, f = f'epoch {epoch} of {epochs}, p0 {p0}', lambda e, n: p0*(1 + math.cos(math.pi*e/n))/2
         want, last = AugmentSchedule(epochs, p0)(epoch)[0], max(epochs - 1, 1)
         slips = {'it is not halved: the bracket goes from 2 to 0': 2*want, 'it rises: it begins at p0 and falls': p0 - want,

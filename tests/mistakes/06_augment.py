@@ -68,7 +68,7 @@ mistakes = {
     ('own mixes up draws and pictures', variances(own='table.var(unbiased=False)/table.shape[1]')),
     ('one number, this is a Tensor of shape', variances(out='shared, table.var(0)')),
     ('give two numbers', variances(out='shared')),
-    ('lean the same way together', variances(why='a')), ('whether they cancel in the mean', variances(why='c'))],
+    ('lean the same way', variances(why='a')), ('whether they cancel in the mean', variances(why='c'))],
 '06.4': [
     ('every image has the box of the first', erase(box='box[:1].expand_as(box)')),
     ('rows and columns are swapped', erase('left, top, w, h')),
