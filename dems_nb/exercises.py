@@ -6,7 +6,7 @@
 __all__ = ['EXERCISES', 'Wrong', 'compare', 'compare_number', 'compare_choice', 'ask', 'Exercise', 'exercise', 'Verdict', 'mark',
            'check', 'saved_progress', 'progress', 'main']
 
-# %% ../nbs/14_exercises.ipynb #d165d8f3
+# %% ../nbs/14_exercises.ipynb #ec6a8963
 import argparse, json, math, matplotlib.pyplot as plt, re, torch
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from .layout import TokenLayout, correspondence_map
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
 from .model import Block, DEMSViT, ViT, build_model, count_cost, create_model, shape_ledger
+from .augment import AugmentSchedule
 from .visualize import SCALE_COLORS
 
 # %% ../nbs/14_exercises.ipynb #7b600ee7
@@ -629,6 +630,292 @@ def _same_tokens(name, old, new, x):
                 1/9: 'a depthwise kernel sees one channel, nothing adds up there: divide in the 1×1 convolution only'}
         said = next((t for f, t in told.items() if torch.allclose(got, f*want, atol=1e-4)), 'the weights are not the grey ones')
         raise Wrong(f'{name}, scale {k}: the tokens of a grey picture are not the same: {said}')
+
+# %% ../nbs/14_exercises.ipynb #b3d0b3ff
+def _one_order(my_order, n, bs, seed, epoch, start=0):
+    "An order, as asked for; raises `Wrong` if it is none or if the global random state was used for it."
+    case, before = f'n={n}, bs={bs}, seed={seed}, epoch={epoch}, start={start}', torch.get_rng_state()
+    got = ask(my_order, n, bs, seed, epoch, start, case=case)
+    if not isinstance(got, torch.Tensor): raise Wrong(f'{case}: a tensor is expected, this is a {type(got).__name__}')
+    if not torch.equal(torch.get_rng_state(), before):
+        raise Wrong(f'{case}: the global random state has changed: draw from a torch.Generator of your own')
+    try: _check_shape(got.shape, (n - bs*start,), 'picture')
+    except Wrong as e:
+        slips = {n - start: 'start counts batches, not pictures', n: 'start was not used'} if got.ndim == 1 and start else {}
+        raise Wrong(f'{case}: {slips.get(got.numel(), e)}') from None
+    if got.dtype != torch.int64: raise Wrong(f'{case}: dtype {got.dtype}, expected torch.int64')
+    return got
+
+# %% ../nbs/14_exercises.ipynb #fe95f73a
+def _once_each(got, n, case):
+    "Raise `Wrong` unless the order has every picture of `n` once."
+    if got.min() == 1 and got.max() == n: raise Wrong(f'{case}: pictures are counted from 1: they start at 0')
+    beyond = got[(got < 0) | (got >= n)]
+    if len(beyond): raise Wrong(f'{case}: there is no picture {int(beyond[0])}')
+    times = got.bincount(minlength=n)
+    if (times != 1).any():
+        raise Wrong(f'{case}: drawn with replacement: picture {int(times.argmax())} comes {int(times.max())} times, '
+                    f'picture {int(times.argmin())} {"never" if times.min() == 0 else "once"}')
+    if torch.equal(got, torch.arange(n)): raise Wrong(f'{case}: nothing was shuffled')
+
+# %% ../nbs/14_exercises.ipynb #1ef1bee3
+@exercise('05.1', 'the order of an epoch')
+def _05_1(my_order):
+    order = lambda *args: _one_order(my_order, *args)
+    for n, bs in [(8, 3), (64, 16), (1000, 256)]:
+        whole = order(n, bs, 3, 5)
+        _once_each(whole, n, f'{n} pictures')
+        if not torch.equal(whole, order(n, bs, 3, 5)): raise Wrong(f'{n} pictures: asked twice, it is not the same order')
+        for start in (1, n//bs):
+            rest = order(n, bs, 3, 5, start)
+            what = 'these are the first pictures again' if torch.equal(rest, whole[:len(rest)]) else 'this is another order'
+            if not torch.equal(rest, whole[bs*start:]): raise Wrong(f'continued at batch {start}: {what}')
+    said = 'another {0} gives the same order: {0} counts for nothing'
+    if torch.equal(whole, order(n, bs, 3, 6)): raise Wrong(said.format('epoch'))
+    if torch.equal(whole, order(n, bs, 4, 5)): raise Wrong(said.format('seed'))
+    for name, (a, b), (c, d) in [('sum', (3, 5), (4, 4)), ('product', (2, 6), (3, 4)), ('product', (0, 1), (0, 2))]:
+        if torch.equal(order(n, bs, a, b), order(n, bs, c, d)):
+            raise Wrong(f'seed {a} in epoch {b} and seed {c} in epoch {d} give one order: their {name} counts; use `seed_of`')
+    return 'every picture once, from seed and epoch alone, and a continued epoch goes on where it broke off'
+
+# %% ../nbs/14_exercises.ipynb #d780d186
+def _idx_bytes(x):
+    "A uint8 tensor as the bytes of an IDX file."
+    return bytes([0, 0, 8, x.ndim]) + b''.join(n.to_bytes(4, 'big') for n in x.shape) + bytes(x.flatten().tolist())
+
+def _refuses(read_idx, data, case):
+    "Raise `Wrong` unless the reader raises a ValueError for these bytes."
+    try: read_idx(data)
+    except ValueError: return
+    except Exception as e:
+        if isinstance(e, NotImplementedError) and not e.args: raise
+        raise Wrong(f'{case}: raised {type(e).__name__}, expected a ValueError') from e
+    raise Wrong(f'{case} was accepted: compare the number of values with the header, and raise a ValueError')
+
+# %% ../nbs/14_exercises.ipynb #227b17a3
+@exercise('05.2', "MNIST's format")
+def _05_2(read_idx):
+    for shape in [(2, 3, 4), (3, 2, 2), (5,), (2, 300), (2, 1, 3, 2)]:
+        x = torch.randint(0, 256, shape, dtype=torch.uint8)
+        x.view(-1)[-1] = 200
+        data, case = _idx_bytes(x), f'{len(shape)} {"axes" if len(shape) > 1 else "axis"}, shape {shape}'
+        try: got = ask(read_idx, data, case=case)
+        except Wrong as e:
+            swapped = [str(int.from_bytes(n.to_bytes(4, 'big'), 'little')) for n in shape]
+            if any(s in str(e) for s in swapped):
+                raise Wrong(f'{case}: sizes were read least significant byte first: {shape[0]} became {swapped[0]}') from None
+            raise
+        body, m = torch.tensor(list(data), dtype=torch.uint8), x.numel()
+        slips = {f'the values begin too early: the header is {len(data) - m} bytes, this began at byte {at}':
+                 body[at:at+m].view(shape) for at in range(len(data) - m)}
+        turned = x.flatten().view(shape[::-1]).permute(*range(x.ndim)[::-1])
+        if x.ndim > 1: slips |= {'the first axis runs fastest; the last one should': turned,
+                                 'rows and columns are swapped': x.mT, 'this is one long row: give it the shape': x.flatten()}
+        if isinstance(got, torch.Tensor) and (got < 0).any(): raise Wrong(f'{case}: read as signed: 200 became -56')
+        compare(got, x, ' '.join(f'axis{i}' for i in range(x.ndim)), case, slips)
+    _refuses(read_idx, data[:-1], 'a file that lacks its last byte')
+    _refuses(read_idx, data + b'0', 'a file with a byte too many')
+    return 'five shapes, one axis to four; a file cut short is refused'
+
+# %% ../nbs/14_exercises.ipynb #af0be0a9
+def _numbers(got, case, name):
+    "Two numbers that were given, as a tensor; raises `Wrong` for anything else."
+    if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f'{case}: give two numbers, not a {type(got).__name__}')
+    for g in got:
+        if isinstance(g, torch.Tensor) and g.numel() != 1:
+            raise Wrong(f'{case}: each {name} is one number, this is a Tensor of shape {tuple(g.shape)}')
+        if not isinstance(g, (int, float, torch.Tensor)): raise Wrong(f'{case}: each {name} is one number, this is {g!r}')
+    return torch.tensor([float(g) for g in got])
+
+# %% ../nbs/14_exercises.ipynb #4c195812
+@exercise('05.3', 'the best on the test set')
+def _05_3(two_reports, why):
+    for k, n_valid, n_test in [(3, 8, 10), (5, 50, 80), (100, 1000, 1000)]:
+        best = honest = last = 0
+        while len({best, honest, last}) < 3:                                   # until all differ and nothing is tied
+            valid, test = torch.rand(k, n_valid) < .7, torch.rand(k, n_test) < .7
+            v, t = valid.double().mean(1), test.double().mean(1)
+            if v.topk(2)[0].diff() == 0: continue
+            best, honest, last = t.max().item(), t[v.argmax()].item(), t[-1].item()
+        case, by_picture = f'{k} checkpoints', test.double().mean(0)
+        got = ask(two_reports, valid, test, case=case)
+        slips = {'the two are swapped: the best on test comes first': (honest, best),
+                 'the best on test was taken twice': (best, best), 'chosen on the validation pictures twice': (honest, honest),
+                 'the second is an accuracy on the validation pictures: choose there, report on test': (best, v.max().item()),
+                 'the second is the last checkpoint, not the one best on validation': (best, last),
+                 'the second is the validation accuracy of the one best on test': (best, v[t.argmax()].item()),
+                 'averaged over the checkpoints: an accuracy is a mean over pictures':
+                 (by_picture.max().item(), by_picture[valid.double().mean(0).argmax() % n_test].item()),
+                 'these are per cent: give shares': (100*best, 100*honest)}
+        compare(_numbers(got, case, 'accuracy'), torch.tensor([best, honest]), 'report', case,
+                {k: torch.tensor(s) for k, s in slips.items()}, eps=1e-5)
+    compare_choice(why, 'c', {'a': 'on average over choices made beforehand; the largest of a hundred is not an average',
+                              'b': 'put the hundred into your function: accuracies on 1,000 pictures scatter by 0.013'})
+    return f'of 100 equal checkpoints the best on test shows {best:.3f}, the one chosen on other pictures {honest:.3f}'
+
+# %% ../nbs/14_exercises.ipynb #3719d48c
+def _two_parts(my_holdout, y, n, seed):
+    "(held, kept) as sorted tensors; raises `Wrong` unless they share out all pictures and `n` are held back."
+    case = f'{len(y)} pictures, n={n}'
+    got = ask(my_holdout, y, n, seed, case=case)
+    if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f'{case}: give two tensors, (held, kept)')
+    for name, t in zip(('held', 'kept'), got):
+        if not isinstance(t, torch.Tensor) or t.ndim != 1 or t.dtype != torch.int64:
+            what = f'{t.dtype} of shape {tuple(t.shape)}' if isinstance(t, torch.Tensor) else type(t).__name__
+            raise Wrong(f'{case}: {name} is {what}: give int64 indices (picture,)')
+    held, kept = (t.sort().values for t in got)
+    if len(kept) == n != len(held): raise Wrong(f'{case}: held and kept are swapped')
+    both = torch.cat([held, kept])
+    if both.min() < 0 or both.max() >= len(y): raise Wrong(f'{case}: there is no picture {int(both.max())}')
+    times = both.bincount(minlength=len(y))
+    if (times > 1).any(): raise Wrong(f'{case}: picture {int(times.argmax())} is there twice: what is held is not trained on')
+    if (times < 1).any(): raise Wrong(f'{case}: picture {int(times.argmin())} is in neither part')
+    if len(held) != n: raise Wrong(f'{case}: {len(held)} are held back: rounding has changed their number')
+    return held
+
+# %% ../nbs/14_exercises.ipynb #300f42a1
+@exercise('05.4', 'a stratified holdout')
+def _05_4(my_holdout):
+    for sizes, n in [((6, 4, 2), 6), ((40, 20, 20, 14, 6), 25), ((31, 800, 64, 5, 100), 200)]:
+        y = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        y = y[torch.randperm(len(y))]
+        held, case = _two_parts(my_holdout, y, n, 0), f'classes of {", ".join(map(str, sizes))} pictures, n={n}'
+        counts, share = y[held].bincount(minlength=len(sizes)), torch.tensor(sizes)*n/len(y)
+        off = (counts - share).abs()
+        said = f'{case}: class {int(off.argmax())} gives {int(counts[off.argmax()])}, its share is {share[off.argmax()]:.1f}'
+        if off.max() >= 1 - 1e-4:
+            if counts.max() - counts.min() <= 1: raise Wrong(f'{said}: each class gives equally many: balanced, not stratified')
+            raise Wrong(f'{said}: not stratified')
+        if not torch.equal(held, _two_parts(my_holdout, y, n, 0)): raise Wrong(f'{case}: asked twice, it is not the same part')
+    if torch.equal(held, _two_parts(my_holdout, y, n, 1)): raise Wrong('another seed holds back the same pictures')
+    seen = torch.cat([_two_parts(my_holdout, y, n, seed) for seed in range(40)]).bincount(minlength=len(y))
+    never = int((seen == 0).sum())
+    if never > len(y)/100: raise Wrong(f'in 40 seeds {never} pictures were never held back: shuffle all of a class')
+    return 'each class gives its share, up to rounding; nothing is in both parts, nothing lost'
+
+# %% ../nbs/14_exercises.ipynb #565f326e
+@exercise('06.1', 'the schedule')
+def _06_1(my_p):
+    for epoch, epochs, p0 in [(0, 10, .6), (3, 8, .8), (5, 10, .6), (9, 10, .8), (300, 800, .6), (799, 800, .8)]:
+        case, f = f'epoch {epoch} of {epochs}, p0 {p0}', lambda e, n: p0*(1 + math.cos(math.pi*e/n))/2
+        want, last = AugmentSchedule(epochs, p0)(epoch)[0], max(epochs - 1, 1)
+        slips = {'it is not halved: the bracket goes from 2 to 0': 2*want, 'it rises: it begins at p0 and falls': p0 - want,
+                 'epochs are counted from 1 here: they start at 0': f(epoch + 1, epochs),
+                 'off by one: divide by E, so that the last epoch is not 0 yet': f(epoch, last),
+                 'a straight line, not half a cosine': p0*(1 - epoch/epochs), 'it stays: this is frozen': p0,
+                 'a whole turn of the cosine, not half of one: π, not 2π': f(2*epoch, epochs),
+                 'a quarter of the cosine, not half of one': p0*math.cos(math.pi/2*epoch/epochs),
+                 'the angle is in degrees; math.cos takes radians': p0*(1 + math.cos(180*epoch/epochs))/2,
+                 'p0 is missing': want/p0, 'π is missing': p0*(1 + math.cos(epoch/epochs))/2}
+        slips = {k: v for k, v in slips.items() if abs(v - want) > 1e-6}
+        compare_number(ask(my_p, epoch, epochs, p0, case=case), want, 'the probability', case, slips)
+    return 'six epochs of three trainings, from p0 to nearly 0'
+
+# %% ../nbs/14_exercises.ipynb #86116449
+def _cut_slips(x, hole, turned):
+    "What usual mistakes make of the pictures of a cutmix."
+    cut = lambda other, hole: torch.where(hole.bool(), other, x)
+    return {'the other picture is the next one, not the one before': cut(x.roll(-1, 0), hole), 'nothing was cut': x,
+            'inside and outside are swapped': cut(x.roll(1, 0), 1 - hole),
+            'rows and columns of the box are swapped': cut(x.roll(1, 0), turned),
+            'the hole is black: put the other picture there': x*(1 - hole)}
+
+def _target_slips(t, share, sides):
+    "What usual mistakes make of its targets; `sides` is the mean share of the two sides."
+    before = t.roll(1, 0)
+    return {'the targets were not mixed': t, 'these are the targets of the other picture alone': before,
+            'the shares are swapped: the box belongs to the other picture': share*before + (1 - share)*t,
+            'half and half, whatever the area': (t + before)/2,
+            'mixed with the next target, the picture with the one before': share*t + (1 - share)*t.roll(-1, 0),
+            'the sides were averaged: the area counts': sides*t + (1 - sides)*before,
+            'the rows do not sum to 1: the own target was not made smaller': t + (1 - share)*before}
+
+# %% ../nbs/14_exercises.ipynb #8235d961
+@exercise('06.2', 'cutmix, with its targets')
+def _06_2(my_cutmix):
+    cases = [(3, 1, 4, 5, (1, 0, 3, 4)), (4, 3, 6, 6, (0, 2, 5, 6)), (2, 1, 4, 4, (0, 0, 0, 0))]
+    for b, c, height, width, (top, left, bottom, right) in cases:
+        case = f'{b} pictures of {height}×{width}, box from ({top}, {left}) to ({bottom}, {right})'
+        x, t, hole, turned = torch.rand(b, c, height, width), torch.eye(b + 1)[:b], *torch.zeros(2, height, width)
+        hole[top:bottom, left:right], turned[left:right, top:bottom] = 1, 1
+        share, sides = 1 - hole.mean(), 1 - ((bottom - top)/height + (right - left)/width)/2
+        got = ask(my_cutmix, x, t, top, left, bottom, right, case=case)
+        if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f'{case}: give pictures and targets')
+        pictures = torch.where(hole.bool(), x.roll(1, 0), x)
+        compare(got[0], pictures, 'batch channel row column', f'{case}, pictures', _cut_slips(x, hole, turned))
+        compare(got[1], share*t + (1 - share)*t.roll(1, 0), 'batch class', f'{case}, targets', _target_slips(t, share, sides))
+    return 'three boxes, an empty one among them; each target has the share of its pixels'
+
+# %% ../nbs/14_exercises.ipynb #bcc23024
+@exercise('06.3', 'one draw for the whole batch')
+def _06_3(two_variances, why):
+    for draws, n, alike in [(2, 2, .5), (5, 3, 1.), (40, 64, .9), (7, 100, 0.)]:
+        table = alike*torch.randn(draws, 1) + torch.randn(draws, n)*.5 + torch.randn(n)
+        case, var = f'{draws} draws, {n} pictures', lambda v, *at: v.var(*at, unbiased=False)
+        shared, own = var(table.mean(1)), var(table, 0).mean()/n
+        pairs = {'the two are swapped: shared comes first': (own, shared), 'shared was given twice': (shared, shared),
+                 'own is not divided by the number of pictures: a mean of n independent draws': (shared, own*n),
+                 'own is divided by the number twice': (shared, own/n),
+                 'these are standard deviations, not variances': (shared.sqrt(), own.sqrt()),
+                 'divided by draws − 1: these are all the draws there are': (shared*draws/(draws - 1), own*draws/(draws - 1)),
+                 'over the pictures, not over the draws': (var(table.mean(0)), var(table, 1).mean()/n),
+                 'shared is the mean variance of one picture: average over the pictures first': (own*n, own),
+                 'own mixes up draws and pictures: take the variance of each picture over its draws': (shared, var(table)/n)}
+        got = ask(two_variances, table, case=case)
+        compare(_numbers(got, case, 'variance'), torch.stack([shared, own]), 'way', case,
+                {k: torch.stack(p) for k, p in pairs.items()}, eps=1e-3)
+    compare_choice(why, 'b', {'a': 'with one draw all pictures lean the same way, and a mean over more of them leans as far',
+                              'c': 'the draws are the same; whether they cancel in the mean is not. Try 10 pictures and 100'})
+    return 'with its own draws a batch averages them out, like 1/n; with one draw it is as noisy as one picture'
+
+# %% ../nbs/14_exercises.ipynb #ff214ac6
+class _Calls(torch.overrides.TorchFunctionMode):
+    "Counts the calls of PyTorch's functions."
+    n = 0
+    def __torch_function__(self, f, types, args=(), kwargs=None):
+        self.n += 1
+        return f(*args, **(kwargs or {}))
+
+def _n_calls(f, *args):
+    "How many functions of PyTorch `f` calls."
+    with _Calls() as calls: f(*args)
+    return calls.n
+
+# %% ../nbs/14_exercises.ipynb #0f99380e
+def _boxed(b, c, height, width):
+    "Random pictures, each with a box of its own."
+    top, left = torch.randint(0, height - 1, (b,)), torch.randint(0, width - 1, (b,))
+    h, w = (torch.randint(1, 99, (b,)) % (n - at) + 1 for n, at in ((height, top), (width, left)))
+    return torch.rand(b, c, height, width) + .1, torch.stack([top, left, h, w], 1)
+
+def _erased(x, box, end=0, keep=False):
+    "The pictures with their boxes erased, one after another; `end` moves their ends, `keep` erases the rest."
+    out = torch.zeros_like(x) if keep else x.clone()
+    for o, im, (t, l, h, w) in zip(out, x, box.tolist()):
+        at = (slice(None), slice(t, t + h + end), slice(l, l + w + end))
+        o[at] = im[at] if keep else 0
+    return out
+
+# %% ../nbs/14_exercises.ipynb #bd8f9e31
+@exercise('06.4', 'erasing, each image its own box')
+def _06_4(erase):
+    for size in [(2, 1, 4, 5), (3, 3, 8, 6), (16, 3, 8, 8)]:
+        x, box = _boxed(*size)
+        case, (t, l, h, w) = f'{size[0]} images of {size[2]}×{size[3]}', box.unbind(1)
+        as_ends = torch.stack([t, l, (h - t).clamp(0), (w - l).clamp(0)], 1)
+        slips = {'every image has the box of the first': _erased(x, box[:1].expand_as(box)),
+                 'rows and columns are swapped': _erased(x, box[:, [1, 0, 3, 2]]),
+                 'height and width were read as bottom and right': _erased(x, as_ends),
+                 'off by one: the box ends before top + height': _erased(x, box, 1),
+                 'off by one: the box is too small': _erased(x, box, -1),
+                 'the box was kept and the rest erased': _erased(x, box, keep=True), 'nothing was erased': x,
+                 'only the first channel was erased': torch.cat([_erased(x, box)[:, :1], x[:, 1:]], 1),
+                 'all boxes were erased in every image': x*(_erased(torch.ones_like(x), box).amin(0))}
+        slips = {k: v for k, v in slips.items() if not torch.equal(v, _erased(x, box))}
+        compare(ask(erase, x, box, case=case), _erased(x, box), 'batch channel row column', case, slips)
+    few, many = (_n_calls(erase, *_boxed(b, 1, 8, 8)) for b in (2, 64))
+    if many > few: raise Wrong(f'it loops over images: {few} calls of PyTorch for 2 of them, {many} for 64')
+    return f'three batches, each image its own box, in {many} calls of PyTorch however many images there are'
 
 # %% ../nbs/14_exercises.ipynb #91d9f91f
 from safetensors.torch import load, save

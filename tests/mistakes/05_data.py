@@ -1,0 +1,99 @@
+"Plausible wrong answers to the exercises of chapter 05: (what the message must name, the answer's code)."
+
+def order(out='torch.randperm(n, generator=g)[bs*start:]', seed='seed_of(seed, epoch)'): return f'''
+def my_order(n, bs, seed, epoch, start):
+    g = torch.Generator().manual_seed({seed})
+    return {out}
+'''
+
+def idx(header='4 + 4*data[3]', sizes="int.from_bytes(data[i:i+4], 'big')", out='torch.tensor(list(data[header:]), dtype=torch.uint8).view(*shape)', cut='!='): return f'''
+def read_idx(data):
+    header = {header}
+    shape = [{sizes} for i in range(4, 4 + 4*data[3], 4)]
+    if len(data) - header {cut} math.prod(shape): raise ValueError(f'values for shape {{shape}}')
+    return {out}
+'''
+
+def reports(out='test.max().item(), test[valid.argmax()].item()', axis=1, why='c'): return f'''
+def two_reports(right_valid, right_test):
+    valid, test = right_valid.float().mean({axis}), right_test.float().mean({axis})
+    return {out}
+why = {why!r}
+'''
+
+def holdout(take='', part='order[y[order] == c][:k]', out='held, (~mask).nonzero().flatten()', seed='seed', shuffled='torch.randperm(len(y), generator=g)'): return f'''
+def my_holdout(y, n, seed):
+    g = torch.Generator().manual_seed({seed})
+    share = y.bincount()*n/len(y)
+    take = share.floor().long()
+    take[(share - take).argsort(descending=True)[:n - int(take.sum())]] += 1
+    {take}
+    order = {shuffled}
+    held = torch.cat([{part} for c, k in enumerate(take.tolist())])
+    mask = torch.zeros(len(y), dtype=torch.bool).index_fill(0, held, True)
+    return {out}
+'''
+
+mistakes = {
+'05.1': [
+    ('drawn with replacement', order('torch.randint(n, (n,), generator=g)[bs*start:]')),
+    ('the global random state has changed', '''
+def my_order(n, bs, seed, epoch, start):
+    torch.manual_seed(seed_of(seed, epoch))
+    return torch.randperm(n)[bs*start:]
+'''),
+    ('the global random state has changed', order('torch.randperm(n)[bs*start:]')),
+    ('start counts batches, not pictures', order('torch.randperm(n, generator=g)[start:]')),
+    ('start was not used', order('torch.randperm(n, generator=g)')),
+    ('these are the first pictures again', order('torch.randperm(n, generator=g)[:n - bs*start]')),
+    ('this is another order', order(seed='seed_of(seed, epoch, start)', out='torch.randperm(n, generator=g)[bs*start:]')),
+    ('another epoch gives the same order', order(seed='seed')),
+    ('another seed gives the same order', order(seed='epoch')),
+    ('their sum counts', order(seed='seed + epoch')),
+    ('their product counts', order(seed='seed*epoch')),
+    ('counted from 1', order('torch.randperm(n, generator=g)[bs*start:] + 1')),
+    ('nothing was shuffled', order('torch.arange(bs*start, n)')),
+    ('a tensor is expected, this is a list', order('torch.randperm(n, generator=g)[bs*start:].tolist()')),
+    ('2 axes, not 1', order('torch.randperm(n, generator=g)[bs*start:, None]')),
+    ('expected torch.int64', order('torch.randperm(n, generator=g)[bs*start:].float()'))],
+'05.2': [
+    ('least significant byte first', idx(sizes="int.from_bytes(data[i:i+4], 'little')", out='torch.tensor(list(data[header:]), dtype=torch.uint8).view(*shape)', cut='> 1e30 +')),
+    ('least significant byte first', idx(sizes="int.from_bytes(data[i:i+4], 'little')")),
+    ('the header is 16 bytes, this began at byte 4', idx(out='torch.tensor(list(data[4:4 + math.prod(shape)]), dtype=torch.uint8).view(*shape)')),
+    ('raised ValueError', idx(header='16')),
+    ('the first axis runs fastest', idx(out="torch.tensor(np.frombuffer(data[header:], np.uint8).reshape(shape, order='F').copy())")),
+    ('rows and columns are swapped', idx(out='torch.tensor(list(data[header:]), dtype=torch.uint8).view(*shape).mT')),
+    ('this is one long row', idx(out='torch.tensor(list(data[header:]), dtype=torch.uint8)')),
+    ('read as signed', idx(out='torch.tensor(np.frombuffer(data[header:], np.int8).astype(int)).view(*shape)')),
+    ('dtype torch.int64, expected torch.uint8', idx(out='torch.tensor(list(data[header:])).view(*shape)')),
+    ('lacks its last byte: raised RuntimeError', idx(cut='> 1e9 +')),
+    ('a byte too many was accepted', idx(cut='<', out='torch.tensor(list(data[header:header + math.prod(shape)]), dtype=torch.uint8).view(*shape)'))],
+'05.3': [
+    ('the two are swapped', reports('test[valid.argmax()].item(), test.max().item()')),
+    ('the best on test was taken twice', reports('test.max().item(), test[test.argmax()].item()')),
+    ('chosen on the validation pictures twice', reports('test[valid.argmax()].item(), test[valid.argmax()].item()')),
+    ('choose there, report on test', reports('test.max().item(), valid.max().item()')),
+    ('the last checkpoint', reports('test.max().item(), test[-1].item()')),
+    ('the validation accuracy of the one best on test', reports('test.max().item(), valid[test.argmax()].item()')),
+    ('these are per cent', reports('100*test.max().item(), 100*test[valid.argmax()].item()')),
+    ('averaged over the checkpoints', reports(axis=0)),
+    ('one number, this is a Tensor of shape', reports('test, test[valid.argmax()]')),
+    ('the largest of a hundred is not an average', reports(why='a')), ('scatter by 0.013', reports(why='b'))],
+'05.4': [
+    ('balanced, not stratified', holdout('take = torch.full_like(take, n//len(take)); take[:n - int(take.sum())] += 1')),
+    ('not stratified', '''
+def my_holdout(y, n, seed):
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    return order[:n], order[n:]
+'''),
+    ('rounding has changed their number', holdout('take = share.floor().long()')),
+    ('rounding has changed their number', holdout('take = share.ceil().long()')),
+    ('held and kept are swapped', holdout(out='(~mask).nonzero().flatten(), held')),
+    ('is there twice: what is held is not trained on', holdout(out='held, torch.arange(len(y))')),
+    ('is in neither part', holdout(out='held, (~mask).nonzero().flatten()[1:]')),
+    ('another seed holds back the same pictures', holdout(seed='0')),
+    ('another seed holds back the same pictures', holdout(shuffled='torch.arange(len(y))')),
+    ('asked twice', holdout(shuffled='torch.randperm(len(y))')),
+    ('were never held back', holdout(part='order[(y[order] == c) & (order >= len(y)//4)][:k]' )),
+    ('give int64 indices', holdout(out='mask, ~mask')),
+    ('give two tensors', holdout(out='held'))]}
