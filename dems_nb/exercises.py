@@ -527,12 +527,13 @@ def _03_2(attention_macs, why):
                               'c': 'the width is the same in both; put 341 and 1361 into your function'})
     return 'four models, as PyTorch counts them; quadratic in the tokens: 401 M of the 2,029 M of dems_tiny'
 
-# %% ../nbs/14_exercises.ipynb #22890166
+# %% ../nbs/14_exercises.ipynb #ca501c10
 @exercise('03.3', 'a fifth scale')
 def _03_3(five_scales):
     model = ask(five_scales, case='five_scales()')
-    if not isinstance(model, DEMSViT): raise Wrong(f'a DEMS-ViT is expected, this is a {type(model).__name__}')
-    c, five = model.config, (2, 4, 8, 16, 32)
+    c, five = getattr(model, 'config', {}), (2, 4, 8, 16, 32)                # by what it has: a chapter has a DEMSViT of its own
+    if c.get('arch') != 'dems' or not hasattr(model, 'interactions'):
+        raise Wrong(f'a DEMS-ViT is expected, this is a {type(model).__name__}')
     if c['image_size'] != 32: raise Wrong(f'the image was changed: {c["image_size"]} pixels, and the fifth scale fits into 32')
     if c['patch_sizes'] == (1, 2, 4, 8, 16):
         raise Wrong(f'the fifth scale was added at the fine end: that makes {model.layout.n_tokens} tokens')
@@ -595,7 +596,7 @@ def _04_2(half_change, why):
                               'c': 'load_model turns the weights into float32, and computes in that'})
     return f'the logits move by {want:.0e} of the largest: 11 bits a weight, and errors of both signs'
 
-# %% ../nbs/14_exercises.ipynb #ed12e1e9
+# %% ../nbs/14_exercises.ipynb #7e569e6e
 @exercise('04.3', 'a grey model for colour pictures')
 @torch.no_grad()
 def _04_3(to_colour):
@@ -603,7 +604,7 @@ def _04_3(to_colour):
         name, old = f'a model of {n} scales', create_model('dems_nano', in_chans=1, n_scales=n).eval()
         before, x = {k: v.clone() for k, v in old.state_dict().items()}, torch.randn(2, 1, 32, 32)
         new = ask(to_colour, old, case=name)
-        if not isinstance(new, ViT): raise Wrong(f'{name}: a model is expected, this is a {type(new).__name__}')
+        if not hasattr(new, 'config'): raise Wrong(f'{name}: a model is expected, this is a {type(new).__name__}')
         changed = [k for k, v in old.state_dict().items() if not torch.equal(v, before[k])]
         if changed: raise Wrong(f'{name}: the grey model has changed: {changed[0]}')
         if new.config['in_chans'] != 3: raise Wrong(f'{name}: in_chans is {new.config["in_chans"]}: build a new model with 3')
