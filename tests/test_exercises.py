@@ -111,6 +111,12 @@ def test_a_plausible_mistake_fails_by_name(id, kind, code):
     assert len(v.said) < 400 and '\n' not in v.said, v.said
     if v.draw: v.draw(); assert plt.get_fignums(); plt.close('all')
 
+RIGHT = {id: a for f in sorted((root/'tests/mistakes').glob('*.py')) for id, a in runpy.run_path(str(f)).get('right', {}).items()}
+@pytest.mark.parametrize('id, code', [(id, a) for id, answers in sorted(RIGHT.items()) for a in answers], ids=lambda x: x.strip()[:40].replace('\n', ' '))
+def test_a_right_answer_in_another_style_passes(id, code):
+    v = verdict(id, code)
+    assert v.state == 'done', str(v)
+
 @pytest.mark.parametrize('id', sorted(posed))
 def test_every_explanation_is_answered(id):
     "Each wrong letter is told why, each letter offered is known, and the wrong ones are told apart."
