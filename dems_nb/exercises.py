@@ -272,7 +272,7 @@ def _00_1(my_map):
                 draw=lambda: _draw_map(fine, coarse, got))
     return f'{len(pairs)} pairs of grids, each fine token in its coarse one'
 
-# %% ../nbs/14_exercises.ipynb #70f4971b
+# %% ../nbs/14_exercises.ipynb #8db03aed
 @exercise('00.2', 'how far apart a region lies')
 def _00_2(stretch, why):
     for layout in (TokenLayout(4, (1, 2)), TokenLayout(8, (1, 2, 4)), TokenLayout(32), TokenLayout(24, (2, 6, 12))):
@@ -280,15 +280,16 @@ def _00_2(stretch, why):
             case = f'{layout}, region {region}'
             got = ask(stretch, layout, region, case=case)
             if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f'{case}: give two numbers, not {got!r}')
-            positions = torch.arange(layout.n_tokens)[layout.region == region]
-            length = lambda at: int(at.max() - at.min()) + 1
+            positions, length = (layout.region == region).nonzero().flatten(), lambda at: int(at.max() - at.min()) + 1
             long, own, inverse = length(layout.order[positions]), length(positions), length(layout.order.argsort()[positions])
             slips = {'the two are swapped: the first number is the one scale by scale': (own, long),
                      'off by one: first and last both count': (long - 1, own - 1),
                      'sequence positions were used twice: look the others up in layout.order': (own, own),
                      'scale-by-scale indices were used twice: in the sequence a region is a block': (long, long),
                      'order was inverted: order[position] is the scale-by-scale index already': (inverse, own)}
-            slipped = [name for name, pair in slips.items() if pair != (long, own) and pair == tuple(got)]
+            plain = tuple(g.item() if isinstance(g, torch.Tensor) and g.numel() == 1 else g for g in got)
+            known = not any(isinstance(g, torch.Tensor) for g in plain)
+            slipped = [name for name, pair in slips.items() if known and plain == pair != (long, own)]
             if slipped: raise Wrong(f'{case}: {slipped[0]}')
             compare_number(got[0], long, 'the first number (scale by scale)', case)
             compare_number(got[1], own, 'the second number (in the sequence)', case)

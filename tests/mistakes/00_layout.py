@@ -88,11 +88,11 @@ def stretch(layout, region):
     return length(layout.order.argsort()[at]), length(at)
 why = 'b'
 '''),
-('the first number (scale by scale) is 0, expected 13', '''
+('the first number (scale by scale) is 0, expected 17', '''
 def stretch(layout, region): return 0, int((layout.region == region).sum())
 why = 'b'
 '''),
-('the second number (in the sequence) is a', '''
+('the second number (in the sequence) is one number', '''
 def stretch(layout, region):
     at = layout.order[layout.region == region]
     return at.max() - at.min() + 1, at
