@@ -82,7 +82,7 @@ why = 'c'
     ('the tokens were counted', effective('len(x)')),
     ('this is a Tensor of shape', effective('torch.special.entr(p).exp()')),
     ('nearly the same weights', effective('entropy(p).exp()', 'a')),
-    ('later blocks begin with a LayerNorm', effective('entropy(p).exp()', 'b'))],
+    ('size is not what is lost', effective('entropy(p).exp()', 'b'))],
 '02.4': [
     ('softmax over the wrong axis, the mixed tokens', mixing(weights='scores.softmax(dim=-1)')),
     ('softmax over the tokens of all regions at once', mixing(weights='scores.flatten(1, 2).softmax(1).view_as(scores)')),
