@@ -303,7 +303,7 @@ def shape_ledger(
         model.train(training)
     return pd.DataFrame(rows, columns=['stage', 'axes', 'sizes'])
 
-# %% ../nbs/03_model.ipynb #0c6239e6
+# %% ../nbs/03_model.ipynb #920b8b8c
 def count_cost(
     model:ViT, # any model of this kit
 ) -> dict: # trained, all: parameters without, with position embeddings; macs: multiply-adds; macs_without_attention; parts
@@ -314,6 +314,7 @@ def count_cost(
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter: model.eval()(x)
     finally: model.train(training)
+    # the counter's names begin with that of the model's class, which is cut off
     flops = {k.split('.', 1)[-1]: sum(v.values()) for k, v in counter.get_flop_counts().items()}
     trained = sum(q.numel() for q in model.parameters() if q.requires_grad)
     everything = sum(q.numel() for q in model.parameters()) + model.tokenizer.pos.numel()
@@ -322,6 +323,6 @@ def count_cost(
     for k in range(len(getattr(model, 'interactions', ()))): parts['interaction'] += flops[f'interactions.{k}']//2
     for k in range(len(model.blocks)):
         qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2 for m in ('attn.qkv', 'attn.proj', 'attn', 'mlp'))
-        parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj, 'mlp': mlp})
+        parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj, 'mlp': mlp})  # attn is all three
     return dict(trained=trained, all=everything, macs=macs,
                 macs_without_attention=macs - parts['attention products'], parts=dict(parts))

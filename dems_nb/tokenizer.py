@@ -33,9 +33,9 @@ class PatchEmbed(nn.Conv2d):
         in_chans:int=3, # channels of the image
     ): super().__init__(in_chans, dim, kernel_size=patch_size, stride=patch_size)
 
-# %% ../nbs/01_tokenizer.ipynb #d61a97c6
+# %% ../nbs/01_tokenizer.ipynb #6e2083b9
 class FactorizedPatchEmbed(nn.Sequential):
-    "Depthwise, depthwise, 1×1: a linear map of each patch with few weights. Raises `ValueError` unless 4 divides it."
+    "Depthwise, depthwise, 1×1: a linear map of each patch with few weights. `ValueError` unless 4 divides `patch_size`."
     def __init__(self,
         patch_size:int, # side of a patch, pixels; divisible by 4
         dim:int, # width of a token

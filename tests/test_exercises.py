@@ -1,5 +1,5 @@
 "Every exercise: its stub says not done, its folded solution passes, and plausible mistakes fail by name. All taken from the notebooks themselves."
-import ast, importlib, io, json, matplotlib, pytest, re, runpy, subprocess, sys, torch
+import ast, io, json, matplotlib, pytest, re, runpy, subprocess, sys, torch
 from contextlib import redirect_stdout
 from pathlib import Path
 from dems_nb import exercises as E
@@ -36,14 +36,15 @@ def folded(id):
     return parts.get('Hint'), solution, code and code[1]
 
 def names(id):
-    "What a student has at hand in that cell: the module's names, and the imports, definitions and temporary folder of the cells above."
+    """What a student has at hand in that cell: all that the exported cells above define, which are other classes than the package's,
+    and the imports, definitions and temporary folder of the other cells above."""
     p, i, _, cells = posed[id]
-    module = next(m[1] for c in cells for m in [re.search(r'default_exp (\w+)', source(c))] if m)
-    space = dict(vars(importlib.import_module(f'dems_nb.{module}')))
+    space = dict(__name__='__main__')
     for c in cells[:i]:
-        if c['cell_type'] != 'code' or '#| export' in source(c) or 'COLAB_RELEASE_TAG' in source(c): continue
+        if c['cell_type'] != 'code' or 'COLAB_RELEASE_TAG' in source(c): continue
         code = ast.parse(source(c))
-        code.body = [n for n in code.body if isinstance(n, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)) or 'mkdtemp' in ast.unparse(n)]
+        defines = lambda n: isinstance(n, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)) or 'mkdtemp' in ast.unparse(n)
+        if '#| export' not in source(c): code.body = [n for n in code.body if defines(n)]
         exec(compile(code, p.name, 'exec'), space)
     return space
 
@@ -82,6 +83,14 @@ def test_the_folded_solution_passes(id):
     assert re.match(rf'✓ {id} .*: \S.{{15,}}', str(v)), 'a tick and what was shown'
 
 @pytest.mark.parametrize('id', sorted(posed))
+def test_answers_are_checked_among_the_notebooks_own_classes(id):
+    "A chapter defines again what its module holds; a checker that asks for the package's class would refuse every right answer."
+    space, (p, i, _, cells) = names(id), posed[id]
+    exported = {n.name for c in cells[:i] if c['cell_type'] == 'code' and '#| export' in source(c)
+                for n in ast.parse(source(c)).body if isinstance(n, ast.ClassDef)}
+    assert all(space[n].__module__ == '__main__' for n in exported)
+
+@pytest.mark.parametrize('id', sorted(posed))
 def test_it_is_not_passed_by_half_an_answer(id):
     "Where an explanation is asked, the numbers alone do not do."
     cell = posed[id][2]
@@ -101,6 +110,12 @@ def test_a_plausible_mistake_fails_by_name(id, kind, code):
     assert kind in v.said, v.said
     assert len(v.said) < 400 and '\n' not in v.said, v.said
     if v.draw: v.draw(); assert plt.get_fignums(); plt.close('all')
+
+RIGHT = {id: a for f in sorted((root/'tests/mistakes').glob('*.py')) for id, a in runpy.run_path(str(f)).get('right', {}).items()}
+@pytest.mark.parametrize('id, code', [(id, a) for id, answers in sorted(RIGHT.items()) for a in answers], ids=lambda x: x.strip()[:40].replace('\n', ' '))
+def test_a_right_answer_in_another_style_passes(id, code):
+    v = verdict(id, code)
+    assert v.state == 'done', str(v)
 
 @pytest.mark.parametrize('id', sorted(posed))
 def test_every_explanation_is_answered(id):

@@ -88,6 +88,16 @@ def stretch(layout, region):
     return length(layout.order.argsort()[at]), length(at)
 why = 'b'
 '''),
+('the first number (scale by scale) is 0, expected 17', '''
+def stretch(layout, region): return 0, int((layout.region == region).sum())
+why = 'b'
+'''),
+('the second number (in the sequence) is one number', '''
+def stretch(layout, region):
+    at = layout.order[layout.region == region]
+    return at.max() - at.min() + 1, at
+why = 'b'
+'''),
 ('attention compares every token with every other', '''
 def stretch(layout, region):
     at = (layout.region == region).nonzero().flatten()
@@ -108,6 +118,11 @@ def my_map_2d(fine, coarse):
     n = fine[0] // coarse[0]
     return torch.tensor([[(n*R + i)*fine[0] + n*C + j for i in range(n) for j in range(n)] for R in range(coarse[0]) for C in range(coarse[1])])
 '''),
+('rows and columns are exchanged', '''
+def my_map_2d(fine, coarse):                                     # (columns, rows)
+    n = fine[0] // coarse[0]
+    return torch.tensor([[(n*R + i)*fine[0] + n*C + j for i in range(n) for j in range(n)] for R in range(coarse[1]) for C in range(coarse[0])])
+'''),
 ('rows and columns are swapped', '''
 def my_map_2d(fine, coarse):
     n = fine[0] // coarse[0]
@@ -126,3 +141,9 @@ def my_map_2d(fine, coarse):
 ('axis 0 (coarse) has size 1, not 2 (size 1 would broadcast', '''
 def my_map_2d(fine, coarse): return correspondence_map(fine[0], coarse[0])          # square images only
 ''')]}
+
+right = {'00.3': ['''
+def my_map_2d(fine, coarse):
+    n = fine[0] // coarse[0]
+    return torch.tensor([[(n*R + i)*fine[1] + n*C + j for i in range(n) for j in range(n)] for R in range(coarse[0]) for C in range(coarse[1])])
+''']}

@@ -29,6 +29,7 @@ mistakes = {
     ('sines and cosines alternate', position(out='torch.stack([r.sin(), r.cos(), c.sin(), c.cos()]).view(2, 2, grid*grid, -1).permute(2, 0, 3, 1).reshape(grid*grid, dim)')),
     ('cosines come before sines', position(out='torch.cat([r.cos(), r.sin(), c.cos(), c.sin()], dim=1)')),
     ('not -k/dim', position(w='10000**(-torch.arange(dim//4)/dim)')),
+    ('the minus in the exponent is missing', position(w='10000**(torch.arange(dim//4)/(dim//4))')),
     ('not -2k/dim', position(w='10000**(-2*torch.arange(dim//4)/dim)')),
     ('off by one: the exponent is -k/m', position(w='10000**(-torch.arange(dim//4)/max(dim//4 - 1, 1))')),
     ('counted from 1', position('at//grid + 1', 'at % grid + 1')),
@@ -49,6 +50,8 @@ mistakes = {
     ('the corner was taken, not the centre', shared('y0/p', 'x0/p')),
     ('the half is missing', shared('(y0 + y1)/2/p', '(x0 + x1)/2/p')),
     ('measure in patches of the finest scale', shared('(y0 + y1)/2', '(x0 + x1)/2')),
+    ('divide by the side of a finest patch before', shared('(y0 + y1)/2 - .5', '(x0 + x1)/2 - .5')),
+    ('patches need not double', shared('*((layout.cells*2.**layout.scale[:, None] + (2.**layout.scale[:, None] - 1)/2).T[:1])', '(layout.cells*2.**layout.scale[:, None] + (2.**layout.scale[:, None] - 1)/2)[:, 1]')),
     ('wanted in sequence order', shared(out='[layout.order.argsort()]')),
     ('each scale has its own grid still', shared('layout.cells[:, 0]', 'layout.cells[:, 1]')),
     ('3 axes, not 2', shared(out='[None]'))]}

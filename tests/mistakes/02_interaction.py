@@ -22,12 +22,15 @@ def effective_tokens(x):
 why = {why!r}
 '''
 
-def mixing(scores='self.norm(x) @ self.queries.T', weights='scores.softmax(dim=-2)', out='self.weights(x).mT @ x', queries='nn.Parameter(torch.randn(n_mixed, dim))'):
+PLAIN = 'self.norm(x) @ self.queries.T / x.shape[-1]**.5'
+
+def mixing(scores='self.norm(x) @ self.queries.T / x.shape[-1]**.5', weights='scores.softmax(dim=-2)', out='self.weights(x).mT @ x', queries='nn.Parameter(torch.randn(n_mixed, dim))', more='0'):
     return f'''
 class QueryMixing(nn.Module):
     def __init__(self, dim, n_mixed):
         super().__init__()
         self.norm, self.queries = nn.LayerNorm(dim, elementwise_affine=False), {queries}
+        self.more = {more}
     def weights(self, x):
         scores = {scores}
         return {weights}
@@ -41,6 +44,9 @@ mistakes = {
     ('the normalised tokens were mixed', interaction(out='D.transpose(-2, -1) @ mix.norm(x)')),
     ('the scalar s is missing', interaction('mix.mlp(mix.norm(x))')),
     ('the scalar s is applied after the softmax', interaction('mix.mlp(mix.norm(x))', out='mix.scale * D.mT @ x')),
+    ('without mix(x)', 'def my_interaction(mix, x): return mix(x)'),
+    ('without mix(x)', 'def my_interaction(mix, x): return mix.forward(x)'),
+    ('without mix(x)', 'def my_interaction(mix, x): return mix.weights(x).mT @ x'),
     ('the LayerNorm is missing', interaction('mix.scale * mix.mlp(x)')),
     ('the softmax is missing', interaction(D='scores')),
     ('forgot to transpose D', interaction(out='D @ x if D.shape[-1] == x.shape[-2] else D.mT @ x')),
@@ -53,6 +59,8 @@ mistakes = {
     ('summed over the wrong axis', perplexity('torch.special.entr(D).sum(2).exp()')),
     ('the sign is wrong', perplexity('(D * D.clamp_min(1e-12).log()).sum(1).exp()')),
     ('counts as 0, not as nan', perplexity('torch.exp(-(D * D.log()).sum(1))')),
+    ('summed over the wrong axis', perplexity('torch.exp(-(D * D.log()).sum(2))')), ('in bits needs 2', perplexity('torch.exp(-(D * D.log2()).sum(1))')),
+    ('the sign is wrong', perplexity('torch.exp((D * D.log()).sum(1))')), ('perplexity is its exponential', perplexity('-(D * D.log()).sum(1)')),
     ('in bits needs 2', perplexity('(-(D * D.clamp_min(1e-12).log2()).sum(1)).exp()')),
     ('summed over the regions', perplexity('torch.special.entr(D).sum(0).exp()')),
     ('1 axes, not 2', perplexity('torch.special.entr(D).sum(1).exp().mean(0)')),
@@ -67,12 +75,14 @@ def effective_tokens(x):
     return torch.special.entr(s/s.sum()).sum().exp()
 why = 'c'
 '''),
+    ('0 · log 0 counts as 0, not as nan', effective('torch.exp(-(p*p.log()).sum())')),
+    ('0 · log 0 counts as 0, not as nan', effective('float(torch.exp(-(p*p.log()).sum()))')),
     ('the shares do not sum to 1', effective('entropy(s**2).exp()')),
     ('this is the rank', effective('torch.linalg.matrix_rank(x)')),
     ('the tokens were counted', effective('len(x)')),
     ('this is a Tensor of shape', effective('torch.special.entr(p).exp()')),
     ('nearly the same weights', effective('entropy(p).exp()', 'a')),
-    ('later blocks begin with a LayerNorm', effective('entropy(p).exp()', 'b'))],
+    ('size is not what is lost', effective('entropy(p).exp()', 'b'))],
 '02.4': [
     ('softmax over the wrong axis, the mixed tokens', mixing(weights='scores.softmax(dim=-1)')),
     ('softmax over the tokens of all regions at once', mixing(weights='scores.flatten(1, 2).softmax(1).view_as(scores)')),
@@ -80,9 +90,34 @@ why = 'c'
     ('some weights are negative', mixing(weights='scores')),
     ('the normalised tokens were mixed', mixing(out='self.weights(x).mT @ self.norm(x)')),
     ('make the queries an nn.Parameter', mixing(queries='torch.randn(n_mixed, dim)')),
-    ('regions talk to each other', mixing('self.norm(x) @ self.queries.T * x.mean((1, 2), keepdim=True)[..., :1]')),
-    ('the order of the tokens matters', mixing('self.norm(x) @ self.queries.T + torch.arange(x.shape[2])[:, None]')),
+    ('regions talk to each other', mixing(f'{PLAIN} * x.mean((1, 2), keepdim=True)[..., :1]')),
+    ('the order of the tokens matters', mixing(f'{PLAIN} + torch.arange(x.shape[2])[:, None]')),
     ('give each a query of its own', mixing(queries='nn.Parameter(torch.randn(1, dim).repeat(n_mixed, 1))')),
     ('all weights are equal', mixing(queries='nn.Parameter(torch.zeros(n_mixed, dim))')),
     ('axis 3 (mixed) has size 1, not 3 (size 1 would broadcast', mixing(queries='nn.Parameter(torch.randn(1, dim))')),
+    ('the √dim is missing', mixing('self.norm(x) @ self.queries.T')),
+    ('divided by √n_mixed', mixing('self.norm(x) @ self.queries.T / self.queries.shape[0]**.5')),
+    ('divided by dim', mixing('self.norm(x) @ self.queries.T / x.shape[-1]')),
+    ('has the same LayerNorm', mixing('x @ self.queries.T / x.shape[-1]**.5')),
+    ('has the same LayerNorm', mixing('nn.functional.normalize(x, dim=-1) @ self.queries.T / x.shape[-1]**.5')),
+    ('the queries are normalised', mixing('self.norm(x) @ nn.functional.normalize(self.queries, dim=1).T / x.shape[-1]**.5')),
+    ('a bias or a key projection', mixing('self.queries(self.norm(x)) / x.shape[-1]**.5', queries='nn.Linear(dim, n_mixed)')),
+    ('a bias or a key projection', mixing('self.more(self.norm(x)) @ self.queries.T / x.shape[-1]**.5', more='nn.Linear(dim, dim, bias=False)')),
+    ('a scalar like s', mixing(f'{PLAIN}*self.more', more='nn.Parameter(torch.ones(()))')),
+    ('no method weights', 'class QueryMixing(nn.Module):\n    def __init__(self, dim, n_mixed): super().__init__()'),
     ('an nn.Module is expected', 'class QueryMixing:\n    def __init__(self, dim, n_mixed): pass')]}
+
+right = {                                                        # right answers, in another style than the folded one
+'02.1': [interaction(), '''
+def my_interaction(mix, x):
+    s = mix.scale * mix.mlp(mix.norm(x))
+    e = (s - s.amax(2, keepdim=True)).exp()
+    return torch.stack([(e[..., l:l+1]/e[..., l:l+1].sum(2, keepdim=True)*x).sum(2) for l in range(mix.n_mixed)], 2)
+'''],
+'02.2': [perplexity('torch.special.entr(D).sum(1).exp()'), perplexity('(1/D.clamp_min(1e-30)**D).prod(1)'), perplexity('2**(-(D*D.log2()).nan_to_num(0).sum(1))')],
+'02.3': [effective('float(1/torch.prod(p**p))'), effective('torch.exp(-torch.xlogy(p, p).sum())')],
+'02.4': [mixing(), mixing(queries='nn.Parameter(.02*torch.randn(n_mixed, dim))'),
+         mixing('self.norm(x) @ self.queries / x.shape[-1]**.5', queries='nn.Parameter(torch.randn(dim, n_mixed))'),
+         mixing('self.queries(self.norm(x)) * x.shape[-1]**-.5', queries='nn.Linear(dim, n_mixed, bias=False)').replace(', elementwise_affine=False', ''),
+         mixing('torch.stack([self.norm(x) @ q for q in self.queries], -1)/x.shape[-1]**.5', queries='nn.ParameterList(torch.randn(dim) for _ in range(n_mixed))'),
+         mixing('(self.norm(x)[..., None, :] * self.queries).sum(-1)/x.shape[-1]**.5', queries='nn.Parameter(torch.randn(1, 1, 1, n_mixed, dim))')]}

@@ -26,6 +26,7 @@ mistakes = {
     ('the LayerNorms are missing', block('x = x + block.attn(x)', 'return x + block.mlp(x)')),
     ('the LayerNorm of attention is missing', block('x = x + block.attn(x)', 'return x + block.mlp(block.norm2(x))')),
     ('the LayerNorm of the MLP is missing', block('x = x + block.attn(block.norm1(x))', 'return x + block.mlp(x)')),
+    ('without block(x)', block('return block(x)')), ('without block(x)', block('return block.forward(x)')),
     ('attention comes first', block('x = x + block.mlp(block.norm2(x))', 'return x + block.attn(block.norm1(x))')),
     ('argument 1 was changed in place', block('x += block.attn(block.norm1(x))', 'return x + block.mlp(block.norm2(x))')),
     ('size 1 would broadcast', block('x = x + block.attn(block.norm1(x))', 'return (x + block.mlp(block.norm2(x))).mean(1, keepdim=True)'))],
@@ -49,3 +50,7 @@ mistakes = {
     ('expected (2, 4, 8, 16, 32)', five("create_model('dems_tiny', n_mixed=(256, 256))")),
     ('this is a ViT', five("create_model('vit_tiny', n_scales=5)")),
     ('in dems_tiny it is 192', five("create_model('dems_small', n_scales=5, n_mixed=(256, 256), heads=3)"))]}
+
+right = {'03.1': [block('y = block.attn(block.norm1(x)) + x', 'return y.add(block.mlp(block.norm2(y)))')],
+         '03.3': [five("DEMSViT(32, (2, 4, 8, 16, 32), n_mixed=(256, 256))"), five("create_model('dems_tiny', patch_sizes=(2, 4, 8, 16, 32), n_mixed=(256, 256))"),
+                  five("build_model({**create_model('dems_tiny').config, 'patch_sizes': (2, 4, 8, 16, 32), 'n_mixed': (256, 256)})")]}

@@ -46,6 +46,8 @@ mistakes = {
     ('give three lists', unfit(out='sorted(missing), sorted(unknown)')),
     ('give a list of names', unfit(out='len(missing), len(unknown), len(wrong)')),
     ('raised KeyError', "def unfit(own, given): return [], [], [k for k in own if own[k].shape != given[k].shape]"),
+    ('look only at names that both have', unfit(shape='own[k].shape != given[k].shape or given["nowhere"]')),
+    ('b is not in both', unfit(out='sorted(missing), sorted(unknown), sorted([*wrong, *missing])')),
     ('expected []', unfit(shape='not torch.equal(own[k], given[k])'))],
 '04.2': [
     ('divide by the largest magnitude of the logits', half('(after - before).abs().max().item()')),
@@ -54,6 +56,7 @@ mistakes = {
     ('each logit was divided by itself', half('((after - before)/before).abs().max().item()')),
     ('was the copy really rounded', half(copy="load_model(save_model(model, tmp/'h.safetensors'))")),
     ('the model that was given has changed', half(copy='model.half().float()')),
+    ('they are not stored', half(copy='__import__("copy").deepcopy(model).half().float()')),
     ('one number, this is a Tensor of shape', half('(after - before).abs()/before.abs().max()')),
     ('have no exact float16', half(why='b')), ('and computes in that', half(why='c'))],
 '04.3': [
@@ -62,8 +65,17 @@ mistakes = {
     ('a depthwise kernel sees one channel', colour(depthwise='w.repeat(3, 1, 1, 1)/3')),
     ('divided by 3 once too often', colour(point='w.repeat(1, 3, 1, 1)/9')),
     ('the channels do not count equally', colour(plain='torch.cat([w, torch.zeros_like(w), torch.zeros_like(w)], 1)')),
-    ('in_chans is 1', 'def to_colour(model): return model'),
+    ('the model given is returned', 'def to_colour(model): return model'),
+    ('in_chans is 1', 'import copy\ndef to_colour(model): return copy.deepcopy(model)'),
+    ("the grey model has changed: config['in_chans']", colour(rest="model.config['in_chans'] = 3")),
+    ('the grey model has changed: tokenizer.in_chans', colour(rest='model.tokenizer.in_chans = 3')),
+    ('raised ValueError: an image batch', "import copy\ndef to_colour(model):\n    new = copy.deepcopy(model); new.config['in_chans'] = 3\n    return new"),
+    ('divide in one convolution only', colour(depthwise='w.repeat(3, 1, 1, 1)/3', plain='w.repeat(1, 3, 1, 1)/9')),
     ('was not taken over', colour(rest='torch.nn.init.zeros_(new.head.weight)')),
     ('the bias is not the grey one', colour(bias='t[k]/3')),
     ('the grey model has changed', colour(rest='model.head.bias.data.add_(1)')),
     ('raised RuntimeError', colour(depthwise='w'))]}
+
+right = {'04.1': [unfit(shape='tuple(own[k].shape) != tuple(given[k].shape)')],
+         '04.2': [half(), half(copy="(lambda m: (m.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()}), m.eval())[1])(__import__('copy').deepcopy(model))")],
+         '04.3': [colour(), colour(point='torch.cat([w, w, w], 1)/3', plain='w.expand(-1, 3, -1, -1)/3')]}
