@@ -18,7 +18,7 @@ from .layout import TokenLayout
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
 
-# %% ../nbs/03_model.ipynb #cb5360c4
+# %% ../nbs/03_model.ipynb #b31d12fb
 def attention(
     q:torch.Tensor, # queries (batch, head, token, head_dim)
     k:torch.Tensor, # keys, the same shape
@@ -27,7 +27,7 @@ def attention(
 ) -> torch.Tensor: # the same shape
     "softmax(q kᵀ/√head_dim) v: fused, or by the plain formula where its backward pass is faster."
     few = q.shape[2] <= (512 if q.dtype == torch.bfloat16 else 128)
-    if not (few and q.is_cpu and q.requires_grad): return F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
+    if not ((few or drop) and q.is_cpu and q.requires_grad): return F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
     return F.dropout((q*q.shape[-1]**-.5 @ k.mT).softmax(-1), drop) @ v
 
 # %% ../nbs/03_model.ipynb #958d1d36
