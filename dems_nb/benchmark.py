@@ -8,12 +8,12 @@ __all__ = ['waiting', 'PlainAttention', 'PlainBlock', 'PlainInteraction', 'Plain
            'count_graphs', 'kept_bytes', 'estimate_memory', 'peak_memory', 'growth', 'largest_image', 'profile_step',
            'import_seconds', 'time_epoch', 'time_augmentation', 'bench', 'print_bench', 'battery', 'main']
 
-# %% ../nbs/10_benchmark.ipynb #dad819be
-import json, math, numpy as np, os, pandas as pd, platform, subprocess, sys, time, torch, torch.nn.functional as F
+# %% ../nbs/10_benchmark.ipynb #42dd4a16
+import json, numpy as np, pandas as pd, platform, subprocess, sys, time, torch, torch.nn.functional as F
 from collections import Counter
 from contextlib import contextmanager
 from fastcore.basics import patch
-from fastcore.script import Param, call_parse, store_false, store_true
+from fastcore.script import call_parse, store_true
 from pathlib import Path
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -81,7 +81,7 @@ class PlainInteraction(nn.Module):
         D = (self.scale*self.mlp(self.norm(x))).softmax(2)                              # batch region token mixed
         return torch.einsum('brtl,brtc->brlc', D, x)
 
-# %% ../nbs/10_benchmark.ipynb #e2efcf01
+# %% ../nbs/10_benchmark.ipynb #707370db
 class PlainModel(nn.Module):
     "DEMS-ViT, or the plain ViT, written without a thought of speed: the reference that everything is compared with."
     def __init__(self,
@@ -105,9 +105,10 @@ class PlainModel(nn.Module):
         "The projection of one scale."
         i, dim, conv = self.config['in_chans'], self.config['dim'], nn.Conv2d
         if k < self.config['plain_scales']: return conv(i, dim, p, p)
-        return nn.Sequential(conv(i, i, p//4, p//4, groups=i, bias=False), conv(i, i, 4, 4, groups=i, bias=False), conv(i, dim, 1))
+        steps = [conv(i, i, side, side, groups=i, bias=False) for side in (p//4, 4)]
+        return nn.Sequential(*steps, conv(i, dim, 1))
 
-# %% ../nbs/10_benchmark.ipynb #9a11156a
+# %% ../nbs/10_benchmark.ipynb #247ac3a0
 @patch
 def correspondence(self:PlainModel,
     fine:int, # patches a side at the fine scale
@@ -119,6 +120,7 @@ def correspondence(self:PlainModel,
     return torch.tensor([[(n*R + i)*fine + n*C + j for i in range(n) for j in range(n)]
                          for R in range(coarse) for C in range(coarse)]).to(device)
 
+# %% ../nbs/10_benchmark.ipynb #5eb844f2
 @patch
 def forward(self:PlainModel, x):
     scales = []
@@ -389,7 +391,7 @@ def peak_memory(
     f()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
 
-# %% ../nbs/10_benchmark.ipynb #392818dd
+# %% ../nbs/10_benchmark.ipynb #fc100767
 def growth(
     name:str='dems_tiny', # a name for `create_model`
     sizes:tuple=(16, 32, 48, 64, 80, 96), # sides of the picture, pixels
@@ -402,7 +404,7 @@ def growth(
     rows = []
     for size in sizes:
         model = create_model(name, image_size=size).to(device)
-        steps = {'here': TrainingStep(model, batch_size, precision), 'plain': TrainingStep(plain_twin(model), batch_size, precision)}
+        steps = {k: TrainingStep(m, batch_size, precision) for k, m in (('here', model), ('plain', plain_twin(model)))}
         took = take_turns({k: s.gradients for k, s in steps.items()}, rounds, 1, device)
         kept = {k: kept_bytes(s) for k, s in steps.items()}
         rows.append(dict(image_size=size, tokens=1 + model.layout.n_tokens,
@@ -447,7 +449,7 @@ def profile_step(
     write_atomic(Path(folder)/'ops.csv', table.to_csv().encode())
     return table
 
-# %% ../nbs/10_benchmark.ipynb #1ab4e733
+# %% ../nbs/10_benchmark.ipynb #727dfc76
 def import_seconds(
     modules:tuple=('model', 'training', 'augment', 'visualize'), # of this package, imported one after another
     rounds:int=3, # new Python processes
@@ -462,7 +464,8 @@ def import_seconds(
         return [float(v) for v in out.stdout.split()[-2:]]
     ours = ', '.join(f'dems_nb.{m}' for m in modules)
     whole, part = (np.median([once(first, ours) for _ in range(rounds)], 0) for first in ('fastai.vision.all', parts))
-    return {'fastai.vision.all': whole[0], 'ours beyond it': whole[1], 'the parts of fastai we use': part[0], 'ours beyond these': part[1]}
+    return {'fastai.vision.all': whole[0], 'ours beyond it': whole[1],
+            'the parts of fastai we use': part[0], 'ours beyond these': part[1]}
 
 # %% ../nbs/10_benchmark.ipynb #44338f7e
 def time_epoch(
@@ -482,13 +485,16 @@ def time_epoch(
     images = min(len(learn.dls.train)*batch_size, len(learn.dls.train.dataset.y))
     return dict(model=model, dataset=dataset, images=images, seconds=took, images_per_s=images/took)
 
-# %% ../nbs/10_benchmark.ipynb #52b460a4
+# %% ../nbs/10_benchmark.ipynb #c5cdde76
+def _processor(device):
+    "The name of what computes."
+    if torch.device(device).type == 'cuda': return torch.cuda.get_device_name(device)
+    try: return next(l.split(':')[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
+    except (OSError, StopIteration): return platform.processor() or platform.machine()
+
 def _machine(device):
     "What the numbers were measured on."
-    name = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else platform.processor() or platform.machine()
-    try: name = next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')) if 'cuda' not in str(device) else name
-    except (OSError, StopIteration): pass
-    return dict(device=str(device), processor=name, threads=torch.get_num_threads(), torch=torch.__version__,
+    return dict(device=str(device), processor=_processor(device), threads=torch.get_num_threads(), torch=torch.__version__,
                 python=platform.python_version(), system=platform.system(), dems_nb=__version__)
 
 def time_augmentation(
@@ -499,7 +505,7 @@ def time_augmentation(
     "How fast pictures are augmented and mixed, alone."
     return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device, warmup=2)['it'])
 
-# %% ../nbs/10_benchmark.ipynb #1f9d0ee9
+# %% ../nbs/10_benchmark.ipynb #945906da
 def bench(
     model:str='dems_tiny', # a name for `create_model`
     batch_size:int=32, # images a step
@@ -514,7 +520,8 @@ def bench(
     "Everything of this chapter for one model."
     torch.manual_seed(0)
     m = create_model(model, drop_path=drop_path, attn_drop=attn_drop).to(device)
-    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop, **_machine(device))
+    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop)
+    out |= _machine(device)
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
     step = TrainingStep(m, batch_size, precision)
     whole = {'whole step': step} | ({'whole step, compiled': TrainingStep(m, batch_size, precision, True)} if compile else {})
@@ -525,25 +532,27 @@ def bench(
     out['peak_bytes'], out['estimated_bytes'] = peak_memory(step, device), estimate_memory(m.cpu(), batch_size, precision)
     return out
 
-# %% ../nbs/10_benchmark.ipynb #38fbedf7
+# %% ../nbs/10_benchmark.ipynb #aa8b4854
 def print_bench(
     r:dict, # what `bench` gave
 ):
     "Print a benchmark."
-    print(f'{r["model"]}, batch {r["batch_size"]}, on {r["processor"]} ({r["device"]}, {r["threads"]} threads), torch {r["torch"]}')
+    print(f'{r["model"]}, batch {r["batch_size"]}, attention dropout {r["attn_drop"]}')
+    print(f'on {r["processor"]} ({r["device"]}, {r["threads"]} threads), torch {r["torch"]}')
     print('\nforward and backward pass, median (quartiles)')
     print(show_comparison(r['ways']).to_string())
     for k, s in r['steps'].items():
         aug = r['augmentation'][k]['median']
         print(f'\n{k}, {r["precision"]}: {s["median"]:,.1f} images/s ({s["q1"]:,.1f} to {s["q3"]:,.1f}), '
-              f'{s["median"]*r["gflop"]/1000:.3g} TFLOP/s\n  augmentation alone: {aug:,.0f} images/s, {s["median"]/aug:.1%} of the step')
+              f'{s["median"]*r["gflop"]/1000:.3g} TFLOP/s')
+        print(f'augmentation alone: {aug:,.0f} images/s, {s["median"]/aug:.1%} of the step')
     print('\nparts of the step, each alone, forward and backward')
     print(show_parts(r['parts']).to_string())
     gib = lambda b: f'{b/2**30:.2f} GiB'
     print(f'\nmemory: {gib(r["peak_bytes"])} at most ({"of the whole process" if r["device"] == "cpu" else "measured"}), '
           f'{gib(r["estimated_bytes"]["total"])} estimated for the step')
 
-# %% ../nbs/10_benchmark.ipynb #af490dac
+# %% ../nbs/10_benchmark.ipynb #20f00a6a
 def battery(
     out, # JSON file that is written anew after each part
     device='cpu', # where to compute
@@ -554,7 +563,7 @@ def battery(
     n:int=10, # steps a measurement
     dataset:str='fashionmnist', # of the epoch, a name for `get_dls`
 ) -> dict: # bench and epoch: model -> what they gave; what failed: name -> why
-    "The paper's sizes one after another: comparison, parts, memory, and an epoch each. What fails is noted, and the rest is done."
+    "The paper's sizes one after another: `bench` and an epoch each. What fails is noted, and the rest is done."
     done = dict(bench={}, epoch={}, failed={})
     precision = 'bf16' if has_bf16(device) else 'fp32'
     def do(kind, name, f):
@@ -568,7 +577,24 @@ def battery(
     for r in done['bench'].values(): print(); print_bench(r)
     return done
 
-# %% ../nbs/10_benchmark.ipynb #7abdf0a9
+# %% ../nbs/10_benchmark.ipynb #9dd46f4b
+def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, folder, grow, everything):
+    "What the command does, after its defaults are filled in."
+    gpu, keep = device != 'cpu', lambda r: write_atomic(Path(out), json.dumps(r, indent=1).encode()) if out else None
+    if everything: battery(out or 'bench.json', device, batch_size=batch_size, rounds=steps, n=10 if gpu else 1); return
+    if grow:
+        rows = growth(model, precision=precision, device=device, rounds=steps)
+        keep(_machine(device) | dict(model=model, precision=precision, growth=rows))
+        print(pd.json_normalize(rows).to_string()); return
+    r = bench(model, batch_size, device, precision, compile, steps, 10 if gpu else 1, attn_drop=attn_drop)
+    r |= dict(import_seconds=import_seconds())
+    print_bench(r); keep(r)
+    print('import: ' + ', '.join(f'{k} {v:.2f} s' for k, v in r['import_seconds'].items()))
+    if folder:
+        step = TrainingStep(create_model(model).to(device), batch_size, precision)
+        print(profile_step(step, folder, device).round(3).to_string())
+
+# %% ../nbs/10_benchmark.ipynb #37fca32d
 @call_parse
 def main(
     model:str='dems_tiny', # a name for create_model
@@ -578,29 +604,17 @@ def main(
     compile:store_true=False, # also compiled
     steps:int=None, # measurements of each; by default 5 on a CPU, 7 times 10 steps on a GPU
     threads:int=None, # of a CPU; by default PyTorch's choice
-    attn_drop:float=.05, # dropout on the attention weights, the recipe's by default; 0 for fine-tuning
+    attn_drop:float=.05, # dropout on the attention weights, by default the recipe's; 0 for fine-tuning
     json:str=None, # write the result to this file
     profile:str=None, # write trace.json and ops.csv of a step into this folder
     growth:store_true=False, # time and memory against the size of the picture, instead
     battery:store_true=False, # the paper's two sizes at batch 256, compiled, and an epoch each, instead
 ):
     "Measure the training speed of a model against a plain one."
-    try: _main(model, batch_size, device, precision, compile, steps, threads, attn_drop, json, profile, growth, battery)
-    except ValueError as e: sys.exit(f'dems_bench: {e}')
-
-def _main(model, batch_size, device, precision, compile, steps, threads, attn_drop, out, folder, grow, all_):
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if torch.device(device).type == 'cuda' and not torch.cuda.is_available(): raise ValueError('device is cuda, and there is none: use cpu')
+    device, gpu = device or ('cuda' if torch.cuda.is_available() else 'cpu'), torch.cuda.is_available()
+    if device.startswith('cuda') and not gpu: sys.exit('dems_bench: device is cuda, and there is none here: use cpu')
     if threads: torch.set_num_threads(threads)
-    gpu, keep = device != 'cpu', lambda r: write_atomic(Path(out), json.dumps(r, indent=1).encode()) if out else None
-    bs, precision = batch_size or (256 if gpu else 32), precision or ('bf16' if has_bf16(device) else 'fp32')
-    if all_: battery(out or 'bench.json', device, batch_size=bs, rounds=steps or 7, n=10 if gpu else 1); return
-    if grow:
-        rows = growth(model, precision=precision, device=device, rounds=steps or 3)
-        keep(_machine(device) | dict(model=model, precision=precision, growth=rows))
-        return print(pd.json_normalize(rows).to_string())
-    r = bench(model, bs, device, precision, compile, steps or (7 if gpu else 5), 10 if gpu else 1, attn_drop=attn_drop)
-    r |= dict(import_seconds=import_seconds())
-    print_bench(r); keep(r)
-    print('import: ' + ', '.join(f'{k} {v:.2f} s' for k, v in r['import_seconds'].items()))
-    if folder: print(profile_step(TrainingStep(create_model(model).to(device), bs, precision), folder, device).round(3).to_string())
+    precision = precision or ('bf16' if has_bf16(device) else 'fp32')
+    bs, steps = batch_size or (32 if device == 'cpu' else 256), steps or (5 if device == 'cpu' else 7)
+    try: _run(model, bs, device, precision, compile, steps, attn_drop, json, profile, growth, battery)
+    except ValueError as e: sys.exit(f'dems_bench: {e}')
