@@ -6,10 +6,11 @@ STAMP  := $(VENV)/.installed
 README ?= README.md
 
 # Tools that like to write to the home folder write into the environment instead.
-TIDY := MPLCONFIGDIR=$(abspath $(VENV))/var/matplotlib IPYTHONDIR=$(abspath $(VENV))/var/ipython JUPYTER_CONFIG_DIR=$(abspath $(VENV))/var/jupyter \
-        JUPYTER_DATA_DIR=$(abspath $(VENV))/share/jupyter JUPYTER_RUNTIME_DIR=$(abspath $(VENV))/var/jupyter PYTHONWARNINGS=ignore::FutureWarning
+HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
+TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
+        JUPYTER_DATA_DIR="$(HERE)/share/jupyter" JUPYTER_RUNTIME_DIR="$(HERE)/var/jupyter" PYTHONWARNINGS=ignore::FutureWarning
 
-.PHONY: help install demo test lab readme export run
+.PHONY: help install demo test lab readme export run images
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
@@ -17,13 +18,15 @@ help:
 	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
 	@echo "make run     run the notebooks in place (one of them: NB=nbs/03_model.ipynb)"
 	@echo "make readme  write README.md from nbs/index.ipynb"
+	@echo "make images  draw the README's pictures (the viewer's needs a browser)"
 
 install: $(STAMP)
 
 # A second run does not reinstall: the stamp is older than what it was made from only after those change.
 $(STAMP): settings.ini setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else "Python %d.%d is too old: dems_nb needs 3.10 or newer; name one with make PYTHON=python3.11" % v[:2])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) \
+	  || { echo 'no virtual environment could be made: on Debian and Ubuntu, apt install python3-venv'; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
 	@touch $@
 
@@ -36,7 +39,7 @@ test: $(STAMP)
 	$(TIDY) $(BIN)/python -m pytest $(PYTEST)
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab nbs/index.ipynb
+	$(TIDY) $(BIN)/jupyter lab nbs/index.ipynb
 
 export: $(STAMP)
 	$(BIN)/nbdev_export
@@ -55,3 +58,6 @@ readme: $(STAMP)
 	  | sed -E 's#\]\(((images/|tutorials/)?[A-Za-z0-9_]+\.(ipynb|png))\)#](nbs/\1)#g; s#\]\(\.\./#](#g' \
 	  | cat -s | awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } { print }' > $(README).new
 	@mv $(README).new $(README)
+
+images: $(STAMP)
+	$(TIDY) $(BIN)/python tests/draw_images.py

@@ -31,13 +31,13 @@ def finetune_recipe(
     "A minute more for the bundled model, on the sample alone."
     return Recipe(model='dems_nano', dataset='sample', epochs=epochs, bs=64, lr=2e-4, shift=0, flip=False)
 
-# %% ../nbs/12_demo.ipynb #227b7520
+# %% ../nbs/12_demo.ipynb #b0fe9c70
 def linear_baseline(
     dls, # DataLoaders of the sample
 ) -> tuple: # (Evaluation, seconds)
     "scikit-learn's logistic regression on the same pixels, as they are."
     from sklearn.linear_model import LogisticRegression
-    x, y, xt, yt = (t.cpu() for d in (dls.train.dataset, dls.valid.dataset) for t in d)
+    x, y, xt, yt = (t.cpu() for d in (dls.train.dataset, dls.valid.dataset) for t in d[:2])
     pixels = lambda t: t.flatten(1).numpy()/255.
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def _row(name, evaluation, model=None, seconds=None, params=None, macs=None):
             'parameters': f'{params:,}', 'multiply-adds': f'{macs/1e6:.1f} M' if macs > 1e5 else f'{macs/1e6:.2f} M',
             'seconds': '' if seconds is None else f'{seconds:.0f}'}
 
-# %% ../nbs/12_demo.ipynb #88a919a7
+# %% ../nbs/12_demo.ipynb #b1f009d7
 def demo(
     out='out/demo', # folder for the models and pictures
     epochs:int=14, # epochs from scratch
@@ -71,19 +71,19 @@ def demo(
     linear, seconds = linear_baseline(dls)
     for name in ('dems_nano', 'vit_nano'):
         print(f'\n{name}, from scratch: {epochs} epochs of the sample on {device}', flush=True)
-        runs[name] = train(demo_recipe(name, epochs), out/name, device=device, bar=bar)
+        runs[name] = train(demo_recipe(name, epochs), out/name, device=device, bar=bar, overwrite=True)
         rows.append(_row(f'{name}, from scratch', runs[name].evaluation, runs[name].model, runs[name].seconds))
     rows.append(_row('logistic regression', linear, seconds=seconds, params=32*32*10 + 10, macs=32*32*10))
     bundled = load_bundled()
     rows.append(_row('dems_nano, bundled ¹', evaluate(bundled, dls), bundled))
     print(f'\nthe bundled dems_nano, fine-tuned: {finetune_epochs} epochs', flush=True)
-    tuned = train(finetune_recipe(finetune_epochs), out/'finetuned', model=bundled, device=device, bar=bar)
+    tuned = train(finetune_recipe(finetune_epochs), out/'finetuned', model=bundled, device=device, bar=bar, overwrite=True)
     rows.append(_row('dems_nano, bundled ¹, fine-tuned', tuned.evaluation, tuned.model, tuned.seconds))
     pictures(out, runs, tuned)
     write_atomic(out/'table.csv', (table := pd.DataFrame(rows)).to_csv(index=False).encode())
     return table
 
-# %% ../nbs/12_demo.ipynb #d25fd733
+# %% ../nbs/12_demo.ipynb #1bcc66ac
 def pictures(
     out, # folder to write to
     runs:dict, # name -> Learner trained from scratch
@@ -94,7 +94,7 @@ def pictures(
     figs = dict(curve=show_history({n: l.recorder.values for n, l in runs.items()}),
                 confusion=show_confusion(tuned.evaluation, fashion_classes),
                 correspondence=show_correspondence(boot, TokenLayout(), 251),
-                mixing=show_mixing(model, boot, (boot[None].float()/255 - .5)/.5))
+                mixing=show_mixing(model, boot))
     for name, fig in figs.items():
         fig.savefig(Path(out)/f'{name}.png', dpi=110)
         plt.close(fig)

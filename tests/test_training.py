@@ -77,10 +77,10 @@ def test_it_learns():
 def test_run_folder(tmp_path):
     r = T.Recipe(**tiny)
     learn = T.train(r, tmp_path/'run', bar=False)
-    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == ['history.csv', 'model.safetensors', 'recipe.json', 'result.json']
+    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == ['checkpoint.safetensors', 'environment.json', 'history.csv', 'log.txt', 'model.safetensors', 'recipe.json', 'result.json']
     assert T.Recipe.from_json((tmp_path/'run/recipe.json').read_text()) == r
     res = json.loads((tmp_path/'run/result.json').read_text())
-    assert res['accuracy'] == learn.evaluation.accuracy and res['n_scored'] == 1000 and res['scored_on'] == 'test' and res['images_seen'] == 1280 and res['recipe']['seed'] == 0
+    assert res['accuracy'] == learn.evaluation.accuracy and res['data']['n_scored'] == 1000 and res['data']['n_train'] == 640 and res['scored_on'] == 'test' and res['images_seen'] == 1280 and res['recipe']['seed'] == 0
     again = load_model(tmp_path/'run/model.safetensors')
     assert T.evaluate(again, learn.dls).accuracy == learn.evaluation.accuracy
     assert T.Recipe.from_json(read_safetensors(tmp_path/'run/model.safetensors')[1]['recipe']) == r
@@ -113,9 +113,161 @@ def test_impossible_recipes(said, kw):
     assert said in str(e.value)
 
 def test_other_bad_input():
-    with pytest.raises(ValueError, match='unknown recipe field lrate: the known ones are model'): T.Recipe.from_json('{"lrate": 1}')
+    with pytest.raises(ValueError, match='unknown recipe field lrate: the known ones are dataset'): T.Recipe.from_json('{"lrate": 1}')
     with pytest.raises(ValueError, match='tells 7 classes apart and sample has 10'): T.make_learner(T.Recipe(), model=create_model('dems_nano', 7, 1))
     with pytest.raises(ValueError, match='does not fit this model, which takes'): T.evaluate(create_model('dems_nano', in_chans=3), D.get_dls('sample', device='cpu'))
+
+@pytest.mark.parametrize('said, kw', [('betas is (0.9,)', dict(betas=(.9,))), ('cutmix is 0.0: give both', dict(mixup=.8)), ('mixup is 2', dict(mixup=2, cutmix=1)), ('p0 is 1.5', dict(p0=1.5)),
+    ("augment is 'strong'", dict(augment='strong')), ("augment_schedule is 'linear'", dict(augment_schedule='linear'))])
+def test_impossible_recipes_of_the_paper(said, kw):
+    with pytest.raises(ValueError) as e: T.Recipe(**kw)
+    assert said in str(e.value)
+
+def test_the_paper_s_recipes():
+    "Every number of the recipe's table, for both sizes."
+    for size, p0 in (('tiny', .6), ('small', .8)):
+        r = T.Recipe.pretrain(f'dems_{size}', 'cifar100')
+        assert (r.epochs, r.bs, r.lr, r.warmup, r.min_lr, r.wd, r.betas, r.eps) == (800, 256, 5e-4, 10, 1e-6, .05, (.9, .999), 1e-8)
+        assert (r.drop_path, r.attn_drop, r.mixup, r.cutmix, r.label_smoothing, r.schedule, r.augment, r.augment_schedule, r.p0) == (.15, .05, .8, 1., .1, 'paper', 'paper', 'cosine', p0)
+        f = T.Recipe.finetune(f'dems_{size}', 'cifar100')
+        assert (f.epochs, f.bs, f.lr, f.warmup, f.drop_path, f.attn_drop, f.mixup, f.cutmix, f.label_smoothing) == (100, 256, 1e-3, 0, .2, 0, .8, 1., .1)
+        assert (f.augment, f.flip, f.shift, r.image_size, r.patch_size) == ('light', False, 0, 32, None)
+    assert T.Recipe.pretrain(bs=1024).lr == 4*5e-4 and T.Recipe.pretrain(epochs=30).warmup == 3 and T.Recipe.pretrain(epochs=1).warmup == 0
+
+def test_the_drop_rates_arrive():
+    learn = T.make_learner(T.Recipe.pretrain('dems_nano', 'sample', epochs=1), device='cpu')
+    assert (learn.model.config['drop_path'], learn.model.config['attn_drop']) == (.15, .05)
+
+def test_mixed_batches_reach_the_loss():
+    seen = []
+    class Spy(T.Callback):
+        order = 5
+        def before_batch(self):
+            if self.training: seen.append((self.y.clone(), self.x.shape))
+    learn = T.train(T.Recipe(**{**tiny, 'epochs': 1}, mixup=.8, cutmix=1., label_smoothing=.1), cbs=[Spy()], bar=False, device='cpu')
+    for y, shape in seen:
+        assert y.shape == (64, 10) and y.is_floating_point() and shape == (64, 1, 32, 32)
+        torch.testing.assert_close(y.sum(1), torch.ones(64)); assert (y >= .01 - 1e-6).all()
+    assert len({round(y.amax(1).mean().item(), 4) for y, _ in seen}) == len(seen) == 10        # another share each batch
+    assert learn.evaluation.n == 1000
+
+def test_augmentation_advances_through_the_real_loader():
+    "The samples of epoch k, not only the stored probability: none is solarised at the end, most at the start."
+    r = T.Recipe(dataset='sample', n_train=1000, bs=250, epochs=6, augment='paper', p0=.9, precision='fp32', schedule='paper')
+    for mode, want in (('cosine', lambda e: .9*(1 + math.cos(math.pi*e/6))/2), ('frozen', lambda e: .9)):
+        seen = {}
+        class Spy(T.Callback):
+            order = 5
+            def before_batch(self):
+                if self.training: seen.setdefault(self.epoch, []).append((self.x.amax((1, 2, 3)) <= 0).float().mean().item())
+        learn = T.make_learner(T.replace(r, augment_schedule=mode), device='cpu', cbs=[Spy()])
+        learn.model.forward = lambda x: learn.model.head.bias.expand(len(x), 10)                # only the data matters here
+        with learn.no_bar(), learn.no_logging(): learn.fit(6)
+        for e in range(6): assert abs(sum(seen[e])/4 - want(e)) < .12, (mode, e, seen[e])      # 1,000 draws: 8 standard deviations
+
+def test_evaluate_as_the_released_code_does():
+    dls, model = D.get_dls('sample', bs=77, device='cpu'), create_model('vit_nano', in_chans=1).eval()
+    e, whole = T.evaluate(model, dls, drop_last=256), T.evaluate(model, dls)
+    assert e.n == 768 and torch.equal(e.predicted, whole.predicted[:768])
+    with pytest.raises(ValueError, match='drop_last is 1001 and there are 1000 images'): T.evaluate(model, dls, drop_last=1001)
+
+def test_best_is_labelled_and_last_is_the_headline(tmp_path):
+    learn = T.train(T.Recipe(**{**tiny, 'epochs': 4, 'lr': .02}), tmp_path, bar=False)
+    res, rows = json.loads((tmp_path/'result.json').read_text()), learn.epoch_log.rows
+    assert res['accuracy'] == pytest.approx(rows[-1]['accuracy'], abs=.005) and res['best']['accuracy'] == max(r['accuracy'] for r in rows)
+    assert 'chosen by the very score' in res['best']['note']
+
+def test_float16_scales_its_gradients():
+    seen = []
+    class Spy(T.Callback):
+        order = 30
+        def before_backward(self): seen.append((self.loss_grad/self.loss).item())
+    learn = T.train(T.Recipe(**{**tiny, 'precision': 'fp16'}), cbs=[Spy()], bar=False, device='cpu')
+    assert all(s > 1 for s in seen) and learn.autocast.scaler.get_scale() > 1
+    before = torch.cat([p.flatten() for p in T.make_learner(T.Recipe(**tiny), device='cpu').model.parameters()])
+    assert not torch.equal(before, torch.cat([p.detach().flatten() for p in learn.model.parameters()]))
+
+def test_float16_skips_a_step_that_overflows():
+    class Huge(T.Callback):
+        order = 30
+        def before_backward(self):
+            if self.iter == 3: self.learn.loss_grad = self.loss_grad*float('inf')
+    learn = T.train(T.Recipe(**{**tiny, 'epochs': 1, 'precision': 'fp16'}), cbs=[Huge()], bar=False, device='cpu')
+    assert all(p.isfinite().all() for p in learn.model.parameters())
+    assert next(iter(learn.opt.opt.state.values()))['step'] == 9                                # of 10
+
+def test_a_cancelled_batch_closes_autocast():
+    from fastai.callback.core import CancelBatchException
+    class Skip(T.Callback):
+        order = 20
+        def before_batch(self):
+            if self.training: raise CancelBatchException
+    learn = T.make_learner(T.Recipe(**{**tiny, 'precision': 'bf16'}), device='cpu', cbs=[Skip()])
+    try:
+        with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    except Exception: pass                                                                      # no batch, no loss: the Recorder minds
+    assert not torch.is_autocast_enabled('cpu')
+
+def test_compiling_leaves_the_names_and_the_numbers(monkeypatch):
+    calls = []
+    real = torch.nn.Module.compile
+    def counted(self, *a, **k): calls.append(1); return real(self, backend='eager', fullgraph=True)
+    monkeypatch.setattr(torch.nn.Module, 'compile', counted)
+    a, b = (T.train(T.Recipe(**tiny, compile=c), bar=False, device='cpu') for c in (False, True))
+    assert calls == [1] and list(a.model.state_dict()) == list(b.model.state_dict()) and b.model._compiled_call_impl is None
+    for k, v in a.model.state_dict().items(): torch.testing.assert_close(v, b.model.state_dict()[k], atol=1e-5, rtol=1e-4)
+
+def test_a_loss_of_nan_stops_the_run():
+    class Nan(T.Callback):
+        order = 30
+        def after_pred(self): self.learn.pred = self.pred*float('nan')
+    with pytest.raises(FloatingPointError, match='loss is nan in epoch 1: give a lower lr'): T.train(T.Recipe(**tiny), cbs=[Nan()], bar=False, device='cpu')
+
+def test_no_random_state_is_left_to_chance():
+    "Two runs in one process, with other draws between them, are equal: every step sets its own seed."
+    r = T.Recipe(**tiny, drop_path=.3, attn_drop=.2, mixup=.8, cutmix=1., augment='paper')
+    class Draw(T.Callback):
+        order = -20
+        def before_batch(self): torch.rand(3)
+    a, b = T.train(r, bar=False, device='cpu'), T.train(r, bar=False, device='cpu', cbs=[Draw()])
+    assert all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters()))
+
+def test_start_from(tmp_path):
+    from dems_nb.weights import save_model
+    m = create_model('dems_nano', 7, 1)
+    save_model(m, tmp_path/'model.safetensors')
+    said = []
+    same = T.start_from(tmp_path, 7, 32, drop_path=.2, attn_drop=.1, say=said.append)
+    assert not said and same.training and same.config['drop_path'] == .2 and all(torch.equal(v, same.state_dict()[k]) for k, v in m.state_dict().items())
+    other = T.start_from(tmp_path/'model.safetensors', 10, say=said.append)
+    assert 'tells 7 classes apart and the data has 10' in said[0] and other.head.weight.shape == (10, 64)
+    assert torch.equal(other.blocks[0].attn.qkv.weight, m.blocks[0].attn.qkv.weight)
+    with pytest.raises(ValueError, match='give image_size=32, or pre-train at 64'): T.start_from(tmp_path, 7, 64)
+    with pytest.raises(FileNotFoundError): T.start_from(tmp_path/'none.safetensors', 7)
+
+def test_fine_tuning_from_a_released_checkpoint(tmp_path, released):
+    sd, config = released
+    torch.save({'model': {f'module.{k}': v for k, v in sd.items()}, 'epoch': 3}, tmp_path/'ckpt.pth')
+    m = T.start_from(tmp_path/'ckpt.pth', 10, heads=config['heads'], mix_before=config['merge_layer'], say=lambda s: None)
+    assert torch.equal(m.cls_token, sd['cls_token'])
+
+def test_train_from_pretrained_says_so(tmp_path, capsys):
+    T.train(T.Recipe(**tiny), tmp_path/'a', bar=False, device='cpu')
+    T.train(T.Recipe(**tiny), tmp_path/'b', pretrained=tmp_path/'a', bar=False, device='cpu')
+    res = json.loads((tmp_path/'b/result.json').read_text())
+    assert res['pretrained']['name'] == 'model.safetensors' and len(res['pretrained']['sha256']) == 64 and res['given'] == []
+    with pytest.raises(ValueError, match='both a model and pretrained'): T.train(T.Recipe(**tiny), model=create_model('dems_nano', in_chans=1), pretrained=tmp_path/'a')
+
+def test_what_was_given_is_recorded(tmp_path):
+    dls = D.get_dls('sample', device='cpu', n_train=640, bs=64)
+    T.train(T.Recipe(**tiny), tmp_path, dls=dls, model=create_model('dems_nano', in_chans=1), bar=False)
+    res = json.loads((tmp_path/'result.json').read_text())
+    assert res['given'] == ['dls', 'model'] and res['scored_on'] == 'given data'
+
+def test_a_model_for_other_pictures_is_refused_before_anything_is_written(tmp_path):
+    for kw, said in ((dict(in_chans=3), r"of \(3, 32, 32\) and sample gives \(1, 32, 32\)"), (dict(in_chans=1, image_size=64), r'\(1, 64, 64\)')):
+        with pytest.raises(ValueError, match=said): T.train(T.Recipe(**tiny), tmp_path/'x', model=create_model('dems_nano', **kw), bar=False, device='cpu')
+    assert not (tmp_path/'x').exists()
 
 @pytest.mark.cuda
 def test_trains_on_cuda():

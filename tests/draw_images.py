@@ -1,0 +1,52 @@
+"Draw the pictures that the README shows, into nbs/images: python tests/draw_images.py. The viewer's needs a browser."
+import io, shutil, sys
+from contextlib import contextmanager
+from pathlib import Path
+
+INSTALL = 'pip install playwright && python -m playwright install --with-deps chromium (or, on Debian: apt install chromium)'
+images = Path(__file__).parent.parent/'nbs'/'images'
+
+class NoBrowser(Exception): pass
+
+@contextmanager
+def chromium():
+    "A headless Chromium: the system's if it has one, or playwright's own. Raises `NoBrowser` with the install line."
+    try: from playwright.sync_api import sync_playwright
+    except ImportError: raise NoBrowser(f'playwright is not installed: {INSTALL}') from None
+    with sync_playwright() as p:
+        found = [shutil.which(n) for n in ('chromium', 'chromium-browser', 'google-chrome')] + [p.chromium.executable_path]
+        path = next((f for f in found if f and Path(f).exists()), None)
+        if path is None: raise NoBrowser(f'no Chromium found: {INSTALL}')
+        browser = p.chromium.launch(executable_path=path, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
+        try: yield browser
+        finally: browser.close()
+
+def boot():
+    from dems_nb.data import sample_images
+    return sample_images(10).x[9]
+
+def draw_correspondence():
+    from dems_nb.layout import TokenLayout
+    from dems_nb.visualize import show_correspondence
+    show_correspondence(boot(), TokenLayout(), 251).savefig(images/'correspondence.png', dpi=100)
+
+def draw_viewer():
+    from PIL import Image
+    from dems_nb.visualize import view_tokens
+    from dems_nb.weights import load_bundled
+    model = load_bundled()
+    with chromium() as browser:
+        page = browser.new_page(viewport=dict(width=760, height=900))
+        page.set_content(f'<body style="margin: 0; background: #fff">{view_tokens(boot(), model.layout, model).html}</body>')
+        page.check('input[value=provenance]')
+        page.select_option('select', index=1)
+        page.hover('rect[data-kind=target][data-i="12"]')
+        shot = page.locator('.card').screenshot()
+    Image.open(io.BytesIO(shot)).convert('RGB').save(images/'viewer.png', optimize=True)
+
+if __name__ == '__main__':
+    import matplotlib
+    matplotlib.use('Agg')
+    draw_correspondence()
+    try: draw_viewer()
+    except NoBrowser as e: sys.exit(f'viewer.png is left as it was: {e}')

@@ -1,0 +1,79 @@
+"Two processes on a CPU do what one does: same steps, same weights, same score, every image once."
+import json, os, pytest, socket, subprocess, sys, torch
+from pathlib import Path
+from dems_nb.weights import read_safetensors
+
+root = Path(__file__).parent.parent
+pytest.importorskip('accelerate', reason='several processes need accelerate: pip install accelerate')
+plain = '--drop_path 0 --attn_drop 0 --mixup 0 --cutmix 0 --augment light --no-flip --shift 0'       # nothing drawn for each image
+flags = '--model dems_nano --dataset sample --n_train 640 --holdout 110 --batch_size 64 --epochs 2 --device cpu --precision fp32'
+
+def go(n, out, *more):
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+    launch = [] if n == 1 else ['torch.distributed.run', '--nproc_per_node', str(n), '--master_port', str(port), '-m']
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', *launch, 'dems_nb.cli', 'pretrain', *flags.split(), '--output_dir', str(out), *more],
+                          env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return read_safetensors(out/'model.safetensors')[0], json.loads((out/'result.json').read_text()), done.stdout
+
+def apart(a, b): return max((a[k] - b[k]).abs().max().item() for k in a)
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    f = tmp_path_factory.mktemp('runs')
+    return [go(n, f/str(n), *plain.split()) for n in (1, 2)]
+
+def test_two_processes_are_one(runs):
+    "Weights within 1e-4: 20 steps of AdamW, whose first steps have the size of the learning rate whatever the gradient's, so that a sum rounded otherwise shows."
+    (one, r1, _), (two, r2, said) = runs
+    moved = max(v.abs().max().item() for v in two.values())
+    assert moved > .1 and apart(one, two) < 1e-4
+    assert (r1['accuracy'], r1['data']['n_scored']) == (r2['accuracy'], r2['data']['n_scored']) and r2['data']['n_scored'] == 110
+    assert r2['loss'] == pytest.approx(r1['loss'], rel=1e-4) and (r1['processes'], r2['processes']) == (1, 2) and r1['images_seen'] == r2['images_seen'] == 1280
+
+def test_only_the_first_process_writes_and_speaks(runs):
+    said = runs[1][2]
+    assert said.count('epoch   1 ') == 1 and said.count('done:') == 1
+
+CHECK = '''
+import sys, torch, torch.distributed as dist
+from dems_nb import training as T
+from fastai.torch_core import rank_distrib
+steps = []
+class Spy(T.Callback):
+    order = 30
+    def after_step(self): steps.append(len(self.y))
+    def after_fit(self): self.learn.opt_state = None
+learn = T.train(T.Recipe(n_train=640, holdout=110, bs=64, epochs=1, augment='paper', mixup=.8, cutmix=1., drop_path=.2, precision='fp32'), device='cpu', bar=False, cbs=[Spy()])
+flat = torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+both = [torch.zeros_like(flat) for _ in range(2)]
+dist.all_gather(both, flat)
+counts = [None, None]
+dist.all_gather_object(counts, (steps, learn.evaluation.accuracy, learn.evaluation.n, [dl.dataset.y.shape[0] for dl in learn.dls.loaders]))
+first = [None, None]
+x = learn.dls.train.one_batch()[0]
+dist.all_gather_object(first, x)
+if rank_distrib() == 0:
+    assert torch.equal(*both), 'the weights of the two processes differ'
+    assert counts[0] == counts[1] and counts[0][0] == [32]*10 and counts[0][2] == 110, counts
+    assert not torch.equal(*first), 'both processes see the same pictures'
+    print('ALL GOOD')
+'''
+def test_each_process_sees_its_half_and_ends_with_the_same_weights(tmp_path):
+    "With augmentation, mixing and drop path: gradients are averaged, so the weights stay equal to the bit."
+    (tmp_path/'check.py').write_text(CHECK)
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', str(port), str(tmp_path/'check.py')],
+                          env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and 'ALL GOOD' in done.stdout, done.stdout + done.stderr[-3000:]
+
+def test_resume_in_two_processes(tmp_path):
+    "A run of two processes, stopped by losing its second epoch's checkpoint, goes on to the same weights."
+    from dems_nb import training as T
+    whole = go(2, tmp_path/'whole', '--save_every', '0')[0]
+    (tmp_path/'part').mkdir()
+    tensors, notes = T.read_checkpoint(tmp_path/'whole/checkpoint.previous.safetensors')               # in the last epoch, after its last step
+    assert (notes['epoch'], notes['step']) == (1, 10)
+    (tmp_path/'part/checkpoint.safetensors').write_bytes((tmp_path/'whole/checkpoint.previous.safetensors').read_bytes())
+    assert apart(go(2, tmp_path/'part', '--resume')[0], whole) == 0.

@@ -1,0 +1,364 @@
+"Image folders: every kind of file, every fault of a folder, and the cache, killed, spoiled and shared."
+import errno, json, numpy as np, os, pytest, signal, subprocess, sys, time, torch, warnings
+from PIL import Image
+from pathlib import Path
+from torchvision import transforms as T
+from torchvision.datasets import ImageFolder
+from dems_nb import data as D
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch):
+    for v in ('DEMS_DATA', 'DEMS_CACHE'): monkeypatch.delenv(v, raising=False)
+
+def noise(w, h, seed=0): return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8))
+
+def make(root, train=(('a', 3), ('b', 2)), val=(('a', 1), ('b', 1)), size=(20, 14)):
+    "A folder of small PNGs, all different."
+    seed = 0
+    for split, classes in (('train', train), ('val', val)):
+        for c, n in classes:
+            (root/split/c).mkdir(parents=True)
+            for i in range(n): noise(*size, seed := seed + 1).save(root/split/c/f'{i}.png')
+    return root
+
+def load(root, size=16, crop=False, canvas=24, cache=None, workers=2, on_broken='error'): return D._load_folder(root, size, crop, canvas, cache, workers, on_broken)
+
+def top_left(x, generator, size=None): return x[:, :, :16, :16]
+top_left.takes_size = True
+
+def pixels(im): return torch.from_numpy(np.asarray(im).copy()).permute(2, 0, 1)
+
+# files of every kind
+
+def kinds():
+    rgb = noise(30, 22)
+    yield 'grey.png', rgb.convert('L'), {}
+    yield 'grey.jpg', rgb.convert('L'), {}
+    yield 'colour.JPG', rgb, {}
+    yield 'black_and_white.png', rgb.convert('1'), {}
+    yield 'palette.png', rgb.quantize(16), {}
+    yield 'palette_transparent.png', rgb.quantize(16), dict(transparency=bytes(range(16)))
+    yield 'alpha.png', Image.merge('RGBA', (*rgb.split(), rgb.convert('L'))), {}
+    yield 'grey_alpha.png', Image.merge('LA', (rgb.convert('L'),)*2), {}
+    yield 'cmyk.jpg', rgb.convert('CMYK'), {}
+    yield 'cmyk.tif', rgb.convert('CMYK'), {}
+    yield 'plain.webp', rgb, {}
+    yield 'plain.bmp', rgb, {}
+
+@pytest.mark.parametrize('name, im, kw', list(kinds()), ids=lambda v: v if isinstance(v, str) else '')
+def test_every_kind_of_file_is_read_as_imagefolder_reads_it(name, im, kw, tmp_path):
+    im.save(tmp_path/name, **kw)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        want = ImageFolder.__init__.__defaults__[2](str(tmp_path/name))
+        got = D.open_image(tmp_path/name)
+    assert got.mode == 'RGB' and np.array_equal(np.asarray(got), np.asarray(want))
+
+def test_sixteen_bits_keep_the_upper_eight(tmp_path):
+    a = (np.arange(600).reshape(20, 30)*100).astype(np.uint16)
+    Image.fromarray(a).save(tmp_path/'deep.png')
+    assert np.array_equal(np.asarray(D.open_image(tmp_path/'deep.png')), np.repeat((a >> 8).astype(np.uint8)[..., None], 3, 2))
+
+def test_grey_and_colour_mix_and_exif_is_not_applied(tmp_path):
+    root = make(tmp_path/'r')
+    noise(20, 14, 50).convert('L').save(root/'train'/'a'/'0.png')
+    exif = Image.Exif(); exif[0x0112] = 6                                   # rotated by a quarter
+    noise(20, 14, 51).save(root/'train'/'a'/'1.png', exif=exif)
+    train, *_ = load(root, crop=True)
+    assert train.x.shape[1] == 3 and (train.x[0] == train.x[0][:1]).all() and train.size[1].tolist() == [14, 20]
+
+def test_a_palette_with_transparency_says_nothing(tmp_path, recwarn):
+    root = make(tmp_path/'r')
+    noise(20, 14).quantize(16).save(root/'train'/'a'/'0.png', transparency=bytes(range(16)))
+    load(root)
+    assert not recwarn.list
+
+# the three forms
+
+@pytest.mark.parametrize('size', [(300, 200), (200, 300), (1, 400), (400, 1), (1, 1), (3000, 7), (256, 256)])
+def test_forms_agree_with_torchvision(size):
+    im = noise(*size)
+    squash = lambda s: T.Resize((s, s), T.InterpolationMode.BICUBIC)
+    assert np.array_equal(np.asarray(D.to_square(im)), np.asarray(squash(256)(im)))
+    assert np.array_equal(np.asarray(D.to_middle(im)), np.asarray(T.CenterCrop(256)(squash(300)(im))))
+    for side in (32, 63, 224): assert np.array_equal(np.asarray(D.to_middle(im, side)), np.asarray(T.CenterCrop(side)(squash(round(side*300/256))(im))))
+
+@pytest.mark.parametrize('size, want', [((300, 200), (200, 300)), ((640, 320), (160, 320)), ((1, 400), (320, 1)), ((3000, 7), (1, 320)), ((1, 1), (1, 1)), ((320, 320), (320, 320)), ((321, 5), (5, 320))])
+def test_a_canvas_holds_the_whole_picture(size, want):
+    im = noise(*size)
+    canvas, (h, w) = D.to_canvas(im)
+    a = np.asarray(canvas)
+    assert (h, w) == want and a.shape == (320, 320, 3) and not a[h:].any() and not a[:, w:].any()
+    assert np.array_equal(a[:h, :w], np.asarray(im.resize((w, h), Image.Resampling.BICUBIC)))
+
+@pytest.mark.parametrize('layout, crop', [('canvas', True), ('square', False)])
+def test_pictures_and_classes_are_imagefolders(layout, crop, tmp_path):
+    root = make(tmp_path/'r', train=(('b', 12), ('a', 11), ('c', 1)), val=(('c', 2), ('b', 1), ('a', 3)))
+    (root/'train'/'a'/'deeper').mkdir(); noise(9, 30).save(root/'train'/'a'/'deeper'/'x.jpg')
+    train, test, names, as_scored = load(root, crop=crop)
+    forms = {'canvas': lambda im: D.to_canvas(im, 24)[0], 'square': lambda im: D.to_square(im, 16), 'middle': lambda im: D.to_middle(im, 16)}
+    for split, images, form in (('train', train, layout), ('val', test, 'middle'), ('train', as_scored(), 'middle')):
+        official = ImageFolder(root/split)
+        assert official.classes == names and images.y.tolist() == official.targets
+        for x, (im, _) in zip(images.x, official, strict=True): assert torch.equal(x, pixels(forms[form](im)))
+    if crop: assert train.size.tolist() == [list(D.to_canvas(im, 24)[1]) for im, _ in ImageFolder(root/'train')]
+    assert test.size is None and as_scored().size is None and (crop or train.size is None)
+
+# faults of a folder
+
+def test_stray_files_are_named_in_one_warning(tmp_path):
+    root = make(tmp_path/'r')
+    for f in ('train/a/notes.txt', 'val/b/Thumbs.db', 'val/a/.DS_Store'): (root/f).write_bytes(b'x')
+    (root/'train'/'readme.md').write_bytes(b'x')
+    (root/'train'/'.ipynb_checkpoints').mkdir()
+    with pytest.warns() as said: train, *_ = load(root)
+    assert len(said) == 1 and f'{root}/train/a/notes.txt and 2 more: no picture by its name, skipped' == str(said[0].message)
+    assert len(train.y) == 5
+
+def broken_folder(tmp_path):
+    root = make(tmp_path/'r', train=(('a', 4), ('b', 4)))
+    whole = (root/'train'/'a'/'3.png').read_bytes()
+    for f, b in (('a/0.png', b''), ('a/2.png', b'not a picture'), ('b/3.png', whole[:len(whole)//2])): (root/'train'/f).write_bytes(b)
+    return root
+
+def test_broken_files_are_named_before_training(tmp_path):
+    root = broken_folder(tmp_path)
+    for _ in range(2):                                                      # from the cache as well
+        with pytest.raises(ValueError) as e: D.get_dls('folder', root, 16, bs=2, device='cpu')
+        assert f'{root}/train/a/0.png and 2 more in train/ cannot be read as a picture (UnidentifiedImageError: cannot identify image file): mend or delete it' in str(e.value)
+
+@pytest.mark.parametrize('crop', [True, False])
+def test_broken_files_are_skipped_when_asked(crop, tmp_path):
+    root = broken_folder(tmp_path)
+    with pytest.warns(UserWarning, match='0.png and 2 more in train/ cannot be read') as said: train, _, _, as_scored = load(root, crop=crop, on_broken='skip')
+    assert len(said) == 1
+    form = (lambda im: D.to_canvas(im, 24)[0]) if crop else (lambda im: D.to_square(im, 16))
+    good = ['a/1.png', 'a/3.png', 'b/0.png', 'b/1.png', 'b/2.png']
+    for x, f in zip(train.x, good, strict=True): assert torch.equal(x, pixels(form(Image.open(root/'train'/f))))
+    assert train.y.tolist() == [0, 0, 1, 1, 1]
+    with pytest.warns(UserWarning): assert as_scored().y.tolist() == train.y.tolist()
+    with pytest.raises(ValueError, match='cannot be read as a picture'): load(root, crop=crop)               # asking again without skip
+    for f in ('a/0.png', 'a/2.png', 'b/3.png'): noise(5, 5).save(root/'train'/f)
+    assert len(load(root, crop=crop)[0].y) == 8                                                              # mended
+
+@pytest.mark.parametrize('said, spoil', [
+    ('none of 4 files can be read as a picture', lambda r: [f.write_bytes(b'') for f in (r/'train').rglob('*.png')]),
+    ("no picture of class 'a'", lambda r: [f.write_bytes(b'') for f in (r/'train'/'a').iterdir()])])
+def test_nothing_left_after_skipping(said, spoil, tmp_path, recwarn):
+    root = make(tmp_path/'r', train=(('a', 2), ('b', 2)))
+    spoil(root)
+    with pytest.raises(ValueError, match=said): load(root, on_broken='skip')
+
+def away(*parts):
+    def f(root):
+        import shutil
+        for p in parts: shutil.rmtree(root/p)
+    return f
+
+@pytest.mark.parametrize('error, said, spoil', [
+    (FileNotFoundError, 'there is no folder {root}/train: a root has train/ and val/', away('train')), (FileNotFoundError, 'there is no folder {root}/val', away('val')),
+    (FileNotFoundError, 'there is no folder {root}/train', away('')), (ValueError, '{root}/val has no folders', away('val/a', 'val/b')),
+    (ValueError, "class 'b' of {root} is in train/ and not in val/", away('val/b')), (ValueError, "class 'a' of {root} is in val/ and not in train/", away('train/a')),
+    (ValueError, '{root}/val/b has no picture (.jpg', lambda r: (r/'val/b/0.png').unlink()), (ValueError, '{root}/train/c has no picture', lambda r: (r/'train/c').mkdir())])
+def test_faults_are_told_clearly(error, said, spoil, tmp_path):
+    root = make(tmp_path/'r')
+    spoil(root)
+    with pytest.raises(error) as e: D.get_dls('folder', root, 16, bs=2, device='cpu')
+    assert said.format(root=root) in str(e.value) and not (root/'.dems_cache').exists()
+
+@pytest.mark.parametrize('name', ['folder', 'Caltech101'])
+def test_bad_arguments(name, tmp_path):
+    with pytest.raises(ValueError, match='an image folder needs root='): D.get_dls(name, device='cpu')
+    with pytest.raises(ValueError, match="on_broken is 'ignore': give 'error' or 'skip'"): D.get_dls(name, make(tmp_path/'r'), device='cpu', on_broken='ignore')
+
+# the loaders
+
+def test_folder_through_get_dls(tmp_path):
+    root = make(tmp_path/'r', train=(('a', 30), ('b', 11)))
+    dls = D.get_dls('caltech101', str(root), 16, bs=8, device='cpu', crop=True, augment=[top_left], canvas=24, workers=1)
+    (x, y), d = dls.train.one_batch(), dls.train.dataset
+    assert x.shape == (8, 3, 16, 16) and d.x.shape == (41, 3, 24, 24) and d.size.shape == (41, 2) and (d.size == torch.tensor([14, 20])).all()
+    assert (dls.vocab, dls.c, dls.in_chans, dls.name) == (['a', 'b'], 2, 3, 'caltech101')
+    assert torch.equal(torch.cat([x for x, _ in dls.valid]), D.Normalize(3)(dls.valid.dataset.x)) and len(D.dataset_checksum(dls)) == 64
+
+@pytest.mark.parametrize('crop', [True, False])
+def test_held_back_pictures_are_scored_as_the_test_set_is(crop, tmp_path):
+    root = make(tmp_path/'r', train=(('a', 30), ('b', 11)))
+    dls = D.get_dls('folder', root, 16, bs=8, device='cpu', crop=crop, augment=[top_left], canvas=24, holdout=8, n_train=20)
+    held, kept = D._parts(torch.tensor([0]*30 + [1]*11), 8, 20, 0)
+    middles = load(root)[3]()
+    assert torch.equal(dls.valid.dataset.x, middles.x[held]) and dls.valid.dataset.size is None and len(dls.train.dataset.y) == 20
+    assert torch.equal(dls.train.dataset.x, load(root, crop=crop)[0].x[kept])
+
+# the cache
+
+def no_decoding(monkeypatch): monkeypatch.setattr(D, 'open_image', lambda path: pytest.fail(f'decoded {path} again'))
+
+def caches(root): return sorted((root/'.dems_cache').glob('*.safetensors'))
+
+def test_a_second_load_decodes_nothing(tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    one = load(root, crop=True)
+    with monkeypatch.context() as m:
+        no_decoding(m)
+        two = load(root, crop=True)
+    assert all(torch.equal(a, b) for i in (0, 1) for a, b in zip(one[i], two[i]) if a is not None)
+    assert [f.name for f in caches(root)] == ['train-canvas-24.safetensors', 'val-middle-16.safetensors']
+    root.rename(tmp_path/'moved')                                           # the cache goes with the pictures
+    no_decoding(monkeypatch)
+    load(tmp_path/'moved', crop=True)
+
+def test_the_cache_is_a_safetensors_file(tmp_path):
+    from safetensors.torch import load_file
+    root = make(tmp_path/'r', size=(5, 7))
+    train, *_ = load(root, size=13, crop=True, canvas=15)                   # odd sides: nothing is aligned by luck
+    t = load_file(caches(root)[0])
+    assert all(torch.equal(t[k], getattr(train, k)) for k in ('x', 'y', 'size'))
+
+def touch(f): os.utime(f, ns=(0, f.stat().st_mtime_ns + 1))
+
+@pytest.mark.parametrize('spoil', [lambda r: touch(r/'train/a/0.png'), lambda r: noise(9, 9).save(r/'train/a/9.png'), lambda r: (r/'train/a/2.png').unlink(),
+    lambda r: (r/'train/a/2.png').rename(r/'train/b/2.png'), lambda r: noise(40, 14).save(r/'train/b/0.png'),
+    lambda r: [(r/s/'b').rename(r/s/'z') for s in ('train', 'val')]], ids=['time', 'added', 'removed', 'moved', 'changed', 'class renamed'])
+def test_a_changed_folder_is_decoded_again(spoil, tmp_path, monkeypatch):
+    root, decoded = make(tmp_path/'r'), []
+    load(root)
+    spoil(root)
+    monkeypatch.setattr(D, 'open_image', lambda path, real=D.open_image: decoded.append(path) or real(path))
+    train, *_ = load(root)
+    assert len(decoded) >= len(train.y)
+    fresh, *_ = load(root, cache=tmp_path/'elsewhere')
+    assert torch.equal(train.x, fresh.x) and torch.equal(train.y, fresh.y)
+
+@pytest.mark.parametrize('spoil', [lambda b: b[:-1], lambda b: b + b'x', lambda b: b[:100], lambda b: b'', lambda b: b'\xff'*len(b), lambda b: (2).to_bytes(8, 'little') + b'[]', lambda b: (2).to_bytes(8, 'little') + b'{}',
+    lambda b: b.replace(b'"version": "1"', b'"version": "0"')], ids=['short', 'long', 'head only', 'empty', 'foreign', 'a list', 'no head', 'other version'])
+def test_a_spoiled_cache_is_made_anew(spoil, tmp_path):
+    root = make(tmp_path/'r')
+    want = load(root)[0].x.clone()
+    file = caches(root)[0]
+    good = file.read_bytes()
+    assert spoil(good) != good
+    file.write_bytes(spoil(good))
+    assert torch.equal(load(root)[0].x, want) and file.read_bytes() == good
+
+def test_other_sides_have_files_of_their_own(tmp_path):
+    root = make(tmp_path/'r')
+    for size in (16, 18): load(root, size)
+    assert len(caches(root)) == 4 and load(root, 16)[0].x.shape[-1] == 16
+
+def test_where_the_cache_lies(tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    assert D.cache_folder(root) == root/'.dems_cache'
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'home'))
+    with monkeypatch.context() as m:
+        m.setattr(os, 'access', lambda path, mode: False)
+        theirs = D.cache_folder(root)
+        assert theirs.parent == tmp_path/'home'/'dems_nb' and theirs.name.startswith('r-')
+        m.delenv('XDG_CACHE_HOME'); m.setenv('HOME', str(tmp_path/'me'))
+        assert D.cache_folder(root).parent == tmp_path/'me'/'.cache'/'dems_nb'
+    monkeypatch.setenv('DEMS_CACHE', str(tmp_path/'env'))
+    assert D.cache_folder(root).parent == tmp_path/'env' and D.cache_folder(root, tmp_path/'arg').parent == tmp_path/'arg'
+    assert D.cache_folder(make(tmp_path/'s'/'r')).name != D.cache_folder(root).name                          # two folders of one name
+    load(root, cache=tmp_path/'arg')
+    assert not (root/'.dems_cache').exists() and len(list((tmp_path/'arg').rglob('*.safetensors'))) == 2
+
+def test_a_full_disk_is_said_before_and_leaves_nothing(tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    with monkeypatch.context() as m:
+        m.setattr(D.shutil, 'disk_usage', lambda p: type('U', (), dict(free=3000)))
+        with pytest.raises(OSError, match='decoding train/ takes 3,840 bytes and .*has 3,000 left: make room, or name another folder with cache='): load(root)
+    real = os.pwrite
+    def full(fd, data, at, count=[0]):
+        count[0] += 1
+        if count[0] > 3: raise OSError(errno.ENOSPC, 'No space left on device')
+        return real(fd, data, at)
+    for write in (full, lambda fd, data, at: 5):                             # an error, and a write cut short
+        with monkeypatch.context() as m:
+            m.setattr(os, 'pwrite', write)
+            with pytest.raises(OSError, match='No space left|the disk is full'): load(root, on_broken='skip')          # not taken for a broken picture
+        assert not [f for f in (root/'.dems_cache').iterdir() if f.suffix != '.lock']
+    assert len(load(root)[0].y) == 5
+
+def python(code, *args, **kw):
+    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent, **kw)
+
+SLOW = '''
+import os, sys, time
+from pathlib import Path
+from dems_nb import data as D
+real, root, log = D.open_image, sys.argv[1], open(sys.argv[2], 'a')
+def slow(path):
+    print(path, file=log, flush=True); time.sleep(float(sys.argv[3]))
+    return real(path)
+D.open_image = slow
+Path(f'{sys.argv[2]}.{os.getpid()}').touch()                                # begin together with the others
+while len(list(Path(sys.argv[2]).parent.glob('log.*'))) < int(sys.argv[4]): time.sleep(.01)
+train, *_ = D._load_folder(root, 16, False, 24, None, 1, 'error')
+print(len(train.y), flush=True)
+'''
+
+def test_a_kill_in_the_middle_leaves_no_half_cache(tmp_path):
+    root, log = make(tmp_path/'r', train=(('a', 30), ('b', 10))), tmp_path/'log'
+    p = python(SLOW, root, log, .2, 1)
+    for _ in range(600):
+        if log.exists() and log.read_text().count('\n') >= 20: break
+        time.sleep(.1)
+    p.send_signal(signal.SIGKILL); p.communicate()
+    folder = root/'.dems_cache'
+    assert log.read_text().count('\n') < 40 and [f.name for f in folder.iterdir() if f.suffix != '.lock'] == ['train-square-16.safetensors.part']
+    train, *_ = load(root)
+    fresh, *_ = load(root, cache=tmp_path/'elsewhere')
+    assert torch.equal(train.x, fresh.x) and not list(folder.glob('*.part'))
+
+def test_of_two_processes_one_decodes(tmp_path):
+    root, log = make(tmp_path/'r', train=(('a', 30), ('b', 10))), tmp_path/'log'
+    both = [python(SLOW, root, log, .02, 2) for _ in range(2)]
+    said = [p.communicate(timeout=120) for p in both]
+    assert [out.strip() for out, err in said] == ['40', '40'], said
+    assert log.read_text().count('\n') == 42 and len(set(log.read_text().split())) == 42
+
+BIG = '''
+import resource, sys
+from dems_nb import data as D
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1 if sys.platform == 'darwin' else 1/1024)/2**20
+before = peak()
+train, *_ = D._load_folder(sys.argv[1], 16, True, 800, None, 2, 'error')
+print(train.x.nbytes/2**20, peak() - before)
+'''
+
+def test_memory_is_bounded(tmp_path):
+    "220 MB of pictures are decoded, and the peak of memory rises by a small part of them."
+    root = make(tmp_path/'r', train=(('a', 60), ('b', 60)), size=(90, 60))
+    out, err = python(BIG, root).communicate(timeout=300)
+    assert out, err
+    decoded, rise = map(float, out.split())
+    assert decoded > 200 and rise < 100, (decoded, rise)
+    assert caches(root)[0].stat().st_size > 200*2**20
+
+def test_pictures_stay_in_the_file_until_a_batch_asks(tmp_path):
+    root = make(tmp_path/'r')
+    train, *_ = load(root, crop=True)
+    dl = D.DeviceDL(train, bs=2, shuffle=True, device='cpu')
+    file = caches(root)[0]
+    with open(file, 'r+b') as f:
+        n = int.from_bytes(f.read(8), 'little')
+        f.seek(8 + n); f.write(bytes([1])*24)                               # the first row of the first picture
+    assert (dl.dataset.x[0, 0, 0] == 1).all()                               # seen through the map
+    dl.dataset.x[0] = 0
+    assert file.read_bytes()[8 + n:8 + n + 24] == bytes([1])*24             # and never written back
+
+def test_progress_in_plain_lines(tmp_path, monkeypatch, capsys):
+    root = make(tmp_path/'r', train=(('a', 200), ('b', 150)), size=(4, 4))
+    monkeypatch.setattr(D, 'IN_NOTEBOOK', False)
+    load(root, size=8, workers=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 and lines[-1] == 'decoding train/: 350 of 350 pictures' and all(l.startswith('decoding train/: ') for l in lines)
+    load(root, size=8, workers=1)
+    assert capsys.readouterr().out == ''
+
+@pytest.mark.parametrize('where', ['terminal', 'notebook'])
+def test_progress_has_a_bar(where, monkeypatch, capsys):
+    monkeypatch.setattr(D, 'IN_NOTEBOOK', where == 'notebook')
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: where == 'terminal', raising=False)
+    parts = [range(i, i + 3) for i in range(0, 75, 3)]
+    assert list(D._steps(parts, 75, 'decoding train/')) == parts and capsys.readouterr().out.startswith('decoding train/: 75 pictures')
