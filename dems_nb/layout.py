@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['correspondence_map', 'TokenLayout']
 
-# %% ../nbs/00_layout.ipynb #84c12d47
-import torch
+# %% ../nbs/00_layout.ipynb #b3fb12cf
+import operator, torch
 from fastcore.basics import patch
 
-# %% ../nbs/00_layout.ipynb #840b5cd3
+# %% ../nbs/00_layout.ipynb #3158871d
 def _side(name, value):
     "`value` as a positive int, or a `ValueError` that names it."
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'{name} is {value!r}: give a positive whole number')
-    return value
+    try: n = 0 if isinstance(value, bool) else operator.index(value)            # numpy's integers are whole numbers too
+    except TypeError: n = 0
+    if n < 1: raise ValueError(f'{name} is {value!r}: give a positive whole number')
+    return n
 
-# %% ../nbs/00_layout.ipynb #8421a643
+# %% ../nbs/00_layout.ipynb #1559e0e7
 def correspondence_map(
     fine_grid:int, # patches per side at the fine scale
     coarse_grid:int, # patches per side at the coarse scale; divides `fine_grid`
 ) -> torch.Tensor: # (coarse_grid², n²) row-major indices of the fine tokens in each coarse one, n = fine_grid/coarse_grid
     "Which fine tokens lie inside each coarse token. Raises `ValueError` if the grids do not nest."
-    _side('fine_grid', fine_grid); _side('coarse_grid', coarse_grid)
+    fine_grid, coarse_grid = _side('fine_grid', fine_grid), _side('coarse_grid', coarse_grid)
     if fine_grid % coarse_grid:
         raise ValueError(f'fine_grid {fine_grid} is not a multiple of coarse_grid {coarse_grid}: '
                          f'give two grids that nest, such as {coarse_grid*2} and {coarse_grid}')
@@ -30,7 +31,7 @@ def correspondence_map(
     idx = torch.arange(fine_grid**2).view(coarse_grid, n, coarse_grid, n)   # R i C j
     return idx.permute(0, 2, 1, 3).reshape(coarse_grid**2, n*n)
 
-# %% ../nbs/00_layout.ipynb #877fe8db
+# %% ../nbs/00_layout.ipynb #926ad437
 class TokenLayout:
     "Where every token of every scale lies, and the order the model reads them in."
     def __init__(self,
@@ -46,7 +47,7 @@ class TokenLayout:
             if q <= p or q % p:
                 raise ValueError(f'patch sizes {self.patch_sizes}: {q} is not a larger multiple of {p}; '
                                  'list them finest first, each a multiple of the one before')
-        last = self.patch_sizes[-1]
+        image_size, last = self.image_size, self.patch_sizes[-1]
         if image_size % last:
             fits = [n*last for n in (image_size//last, image_size//last + 1) if n]
             raise ValueError(f'image_size {image_size} is not divisible by the largest patch {last}: '
@@ -120,14 +121,14 @@ def boxes(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 4): x0, y0,
     corner = self.cells.flip(1) * side                                  # x is the column, y the row
     return torch.cat([corner, corner + side], dim=1)
 
-# %% ../nbs/00_layout.ipynb #242d8d25
+# %% ../nbs/00_layout.ipynb #2a846734
 @patch
 def linked(self:TokenLayout,
     position:int, # sequence position, 0 … n_tokens-1
 ) -> torch.Tensor: # LongTensor of sequence positions, ascending, none of them of the token's own scale
     "Every token of another scale whose box contains this token's box or lies in it. Raises `IndexError` out of range."
-    if not 0 <= position < self.n_tokens:
-        raise IndexError(f'position {position} is out of range: this layout has positions 0 to {self.n_tokens-1}')
+    if not hasattr(position, '__index__') or not 0 <= position < self.n_tokens:
+        raise IndexError(f'position {position!r} is out of range: this layout has positions 0 to {self.n_tokens-1}')
     boxes = self.boxes
     lo, hi = boxes[:, :2], boxes[:, 2:]
     holds = ((lo <= lo[position]) & (hi >= hi[position])).all(1)

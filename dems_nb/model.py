@@ -6,15 +6,15 @@
 __all__ = ['attention', 'TokenLinear', 'Attention', 'DropPath', 'Block', 'ViT', 'DEMSViT', 'list_models', 'create_model',
            'build_model', 'shape_ledger', 'count_cost']
 
-# %% ../nbs/03_model.ipynb #382c9e37
-import torch, pandas as pd, torch.nn.functional as F
+# %% ../nbs/03_model.ipynb #8a6297f0
+import operator, torch, pandas as pd, torch.nn.functional as F
 from collections import Counter
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
-from .layout import TokenLayout
+from .layout import TokenLayout, _side
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
 
@@ -103,12 +103,10 @@ class Block(nn.Module):
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-# %% ../nbs/03_model.ipynb #360ba3c9
+# %% ../nbs/03_model.ipynb #f84296e1
 def _check_sizes(config):
-    "Raise `ValueError` for a size that is not a positive whole number, or a drop rate that is no probability."
-    for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'):
-        n = config[name]
-        if not isinstance(n, int) or n < 1: raise ValueError(f'{name} is {n!r}: give a positive whole number')
+    "Make the sizes plain numbers. Raise `ValueError` for one that is not positive, or a drop rate that is no probability."
+    for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'): config[name] = _side(name, config[name])
     for name in ('drop_path', 'attn_drop'):
         if not 0 <= config[name] < 1: raise ValueError(f'{name} is {config[name]}: give a probability from 0 to below 1')
 
@@ -118,7 +116,7 @@ def _init(m):
         nn.init.trunc_normal_(m.weight, std=.02)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
-# %% ../nbs/03_model.ipynb #61dbcde8
+# %% ../nbs/03_model.ipynb #95afed38
 class ViT(nn.Module):
     "Plain vision transformer over the tokens of a `TokenLayout`, with fixed position embedding and a class token."
     def __init__(self,
@@ -136,8 +134,8 @@ class ViT(nn.Module):
     ):
         super().__init__()
         self.layout = TokenLayout(image_size, patch_sizes)
-        self.config = dict(arch='vit', image_size=image_size, patch_sizes=self.layout.patch_sizes, in_chans=in_chans,
-                           n_classes=n_classes, dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio,
+        self.config = dict(arch='vit', image_size=self.layout.image_size, patch_sizes=self.layout.patch_sizes,
+                           in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio,
                            drop_path=drop_path, attn_drop=attn_drop, plain_scales=plain_scales)
         _check_sizes(self.config)
         self.build(**self.config)
@@ -186,7 +184,14 @@ def features(self:ViT,
 @patch
 def forward(self:ViT, x): return self.head(self.features(x))
 
-# %% ../nbs/03_model.ipynb #be5b3b81
+# %% ../nbs/03_model.ipynb #672e8461
+def _whole_numbers(name, value):
+    "`value` as a tuple of ints, or a `ValueError` that names it."
+    try: return tuple(operator.index(v) for v in value)
+    except TypeError:
+        like = f'({value},)' if isinstance(value, int) else '(6, 10)'
+        raise ValueError(f'{name} is {value!r}: give a tuple of whole numbers, such as {like}') from None
+
 def _check_plan(mix_before, n_mixed, depth):
     "Raise `ValueError` unless every interaction stands before a block that exists and makes at least one token."
     if len(mix_before) != len(n_mixed):
@@ -201,7 +206,7 @@ def _check_plan(mix_before, n_mixed, depth):
         if n < 1:
             raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; give 1 or more for each interaction')
 
-# %% ../nbs/03_model.ipynb #ba1d6c3d
+# %% ../nbs/03_model.ipynb #a2ca7f72
 @delegates()
 class DEMSViT(ViT):
     "DEMS-ViT: a `ViT` over several scales, with interactions. Raises `ValueError` for an impossible plan."
@@ -213,7 +218,7 @@ class DEMSViT(ViT):
         **kwargs
     ):
         super().__init__(image_size, patch_sizes, **kwargs)
-        mix_before, n_mixed = tuple(mix_before), tuple(n_mixed)
+        mix_before, n_mixed = _whole_numbers('mix_before', mix_before), _whole_numbers('n_mixed', n_mixed)
         _check_plan(mix_before, n_mixed, len(self.blocks))
         self.config.update(arch='dems', mix_before=mix_before, n_mixed=n_mixed)
         self.interactions = nn.ModuleList(RegionalInteraction(self.config['dim'], n) for n in n_mixed)
@@ -224,7 +229,8 @@ def mix(self:DEMSViT, x, k):
     if k not in self.config['mix_before']: return x
     interaction = self.interactions[self.config['mix_before'].index(k)]
     regions = x[:, 1:].unflatten(1, (self.layout.n_regions, -1))                  # batch region token dim
-    return torch.cat([x[:, :1], interaction(regions).flatten(1, 2)], dim=1)
+    mixed = interaction(regions).flatten(1, 2)                                    # batch (region mixed) dim
+    return torch.cat([x[:, :1], mixed], dim=1)                                    # the class token as it was
 
 # %% ../nbs/03_model.ipynb #b9372114
 _sizes = dict(

@@ -85,7 +85,7 @@ def test_impossible_layouts_are_refused(args, said):
     with pytest.raises(ValueError) as e: TokenLayout(*args)
     assert said in str(e.value)
 
-@pytest.mark.parametrize('position', [-1, 340, 10**9])
+@pytest.mark.parametrize('position', [-1, 1.5, 340, 10**9])
 def test_linked_out_of_range(position):
     with pytest.raises(IndexError, match=f'position {position} is out of range: this layout has positions 0 to 339'): TokenLayout().linked(position)
 

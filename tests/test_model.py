@@ -130,3 +130,22 @@ def test_cost_counts_frozen_parameters_too():
 def test_same_on_cuda():
     m, x = create_model('dems_tiny').eval(), torch.randn(4, 3, 32, 32)
     with torch.no_grad(): torch.testing.assert_close(m.cuda()(x.cuda()).cpu(), m.cpu()(x), atol=1e-4, rtol=1e-3)
+
+def test_numpy_integers_are_sizes():
+    import json, numpy as np
+    i = np.int64
+    m = create_model('dems_nano', n_classes=i(7), in_chans=i(1), image_size=i(32), patch_size=i(4), depth=i(6), mix_before=np.array([3, 5]), n_mixed=(i(8), i(4)))
+    same = create_model('dems_nano', n_classes=7, in_chans=1)
+    assert m.config == same.config and json.loads(json.dumps(m.config)) and all(type(v) is int for v in (m.config['depth'], *m.config['mix_before'], m.layout.image_size))
+
+@pytest.mark.parametrize('said, make', [
+    ('mix_before is 6: give a tuple of whole numbers, such as (6,)', lambda: DEMSViT(mix_before=6)),
+    ('n_mixed is 64: give a tuple of whole numbers, such as (64,)', lambda: DEMSViT(n_mixed=64)),
+    ('mix_before is (6.0, 10): give a tuple', lambda: DEMSViT(mix_before=(6., 10))),
+    ("mix_before is 'ab': give a tuple", lambda: DEMSViT(mix_before='ab')),
+    ('mix_before is 6: give a tuple', lambda: build_model({**DEMSViT().config, 'mix_before': 6})),
+    ('dim is True: give a positive whole number', lambda: ViT(dim=True)),
+    ('depth is 2.0: give a positive whole number', lambda: ViT(depth=2.))])
+def test_a_plan_that_is_no_plan_is_told(said, make):
+    with pytest.raises(ValueError) as e: make()
+    assert said in str(e.value)

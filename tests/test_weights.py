@@ -149,3 +149,15 @@ def test_bundled():
     assert m.config['arch'] == 'dems' and m.config['in_chans'] == 1 and not m.training
     with pytest.raises(ValueError, match="no bundled model 'x': the package brings .*dems_nano_fashionmnist"): W.load_bundled('x')
     assert (files('dems_nb')/'assets'/'dems_nano_fashionmnist.safetensors').stat().st_size <= 2_000_000
+
+@pytest.mark.parametrize('umask, mode', [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_file_is_up_to_the_umask(umask, mode, tmp_path):
+    old = os.umask(umask)
+    try: path = W.write_atomic(tmp_path/'f', b'x')
+    finally: os.umask(old)
+    assert path.stat().st_mode & 0o777 == mode and [p.name for p in tmp_path.iterdir()] == ['f']
+
+def test_heads_that_are_not_stored_are_asked_for():
+    with pytest.raises(ValueError, match='does not store the number of heads, and width/64, as in the paper.s sizes, is no whole number for width 16'): W.load_released(released())
+    with pytest.raises(ValueError, match='heads=3 does not fit width 16'): W.load_released(released(), heads=3)
+    with pytest.raises(ValueError, match='mix_before is 2: give a tuple'): W.load_released(released(), heads=2, mix_before=2)

@@ -1,0 +1,88 @@
+"Plausible wrong answers to the exercises of chapter 02: (what the message must name, the answer's code)."
+
+def interaction(scores='mix.scale * mix.mlp(mix.norm(x))', D='scores.softmax(dim=-2)', out='D.transpose(-2, -1) @ x'):
+    return f'''
+def my_interaction(mix, x):
+    scores = {scores}
+    D = {D}
+    return {out}
+'''
+
+def perplexity(code, why='b'): return f'''
+def perplexity(D): return {code}
+why = {why!r}
+'''
+
+def effective(code, why='c'): return f'''
+def effective_tokens(x):
+    s = torch.linalg.svdvals(x)
+    p = s**2/(s**2).sum()
+    entropy = lambda p: torch.special.entr(p).sum()
+    return {code}
+why = {why!r}
+'''
+
+def mixing(scores='self.norm(x) @ self.queries.T', weights='scores.softmax(dim=-2)', out='self.weights(x).mT @ x', queries='nn.Parameter(torch.randn(n_mixed, dim))'):
+    return f'''
+class QueryMixing(nn.Module):
+    def __init__(self, dim, n_mixed):
+        super().__init__()
+        self.norm, self.queries = nn.LayerNorm(dim, elementwise_affine=False), {queries}
+    def weights(self, x):
+        scores = {scores}
+        return {weights}
+    def forward(self, x): return {out}
+'''
+
+mistakes = {
+'02.1': [
+    ('softmax over the wrong axis: over the mixed tokens', interaction(D='scores.softmax(dim=-1)')),
+    ('softmax over the wrong axis: over the regions', interaction(D='scores.softmax(dim=1)')),
+    ('the normalised tokens were mixed', interaction(out='D.transpose(-2, -1) @ mix.norm(x)')),
+    ('the scalar s is missing', interaction('mix.mlp(mix.norm(x))')),
+    ('the scalar s is applied after the softmax', interaction('mix.mlp(mix.norm(x))', out='mix.scale * D.mT @ x')),
+    ('the LayerNorm is missing', interaction('mix.scale * mix.mlp(x)')),
+    ('the softmax is missing', interaction(D='scores')),
+    ('forgot to transpose D', interaction(out='D @ x if D.shape[-1] == x.shape[-2] else D.mT @ x')),
+    ('these are the weights D', interaction(out='D')),
+    ('3 axes, not 4', interaction(out='(D.mT @ x).flatten(1, 2)')),
+    ('size 1 would broadcast', interaction(out='(D.mT @ x).mean(2, keepdim=True)')),
+    ('raised RuntimeError', interaction(out='D @ x'))],
+'02.2': [
+    ('perplexity is its exponential', perplexity('torch.special.entr(D).sum(1)')),
+    ('summed over the wrong axis', perplexity('torch.special.entr(D).sum(2).exp()')),
+    ('the sign is wrong', perplexity('(D * D.clamp_min(1e-12).log()).sum(1).exp()')),
+    ('counts as 0, not as nan', perplexity('torch.exp(-(D * D.log()).sum(1))')),
+    ('in bits needs 2', perplexity('(-(D * D.clamp_min(1e-12).log2()).sum(1)).exp()')),
+    ('summed over the regions', perplexity('torch.special.entr(D).sum(0).exp()')),
+    ('1 axes, not 2', perplexity('torch.special.entr(D).sum(1).exp().mean(0)')),
+    ('ten times that is still little', perplexity('torch.special.entr(D).sum(1).exp()', 'a')),
+    ('not what they are multiplied with', perplexity('torch.special.entr(D).sum(1).exp()', 'c'))],
+'02.3': [
+    ('not squared', effective('entropy(s/s.sum()).exp()')),
+    ('not exponentiated', effective('entropy(p)')),
+    ('the mean was taken away first', '''
+def effective_tokens(x):
+    s = torch.linalg.svdvals(x - x.mean(0))**2
+    return torch.special.entr(s/s.sum()).sum().exp()
+why = 'c'
+'''),
+    ('the shares do not sum to 1', effective('entropy(s**2).exp()')),
+    ('this is the rank', effective('torch.linalg.matrix_rank(x)')),
+    ('the tokens were counted', effective('len(x)')),
+    ('this is a Tensor of shape', effective('torch.special.entr(p).exp()')),
+    ('nearly the same weights', effective('entropy(p).exp()', 'a')),
+    ('later blocks begin with a LayerNorm', effective('entropy(p).exp()', 'b'))],
+'02.4': [
+    ('softmax over the wrong axis, the mixed tokens', mixing(weights='scores.softmax(dim=-1)')),
+    ('softmax over the tokens of all regions at once', mixing(weights='scores.flatten(1, 2).softmax(1).view_as(scores)')),
+    ('there is no softmax', mixing(weights='scores.abs()')),
+    ('some weights are negative', mixing(weights='scores')),
+    ('the normalised tokens were mixed', mixing(out='self.weights(x).mT @ self.norm(x)')),
+    ('make the queries an nn.Parameter', mixing(queries='torch.randn(n_mixed, dim)')),
+    ('regions talk to each other', mixing('self.norm(x) @ self.queries.T * x.mean((1, 2), keepdim=True)[..., :1]')),
+    ('the order of the tokens matters', mixing('self.norm(x) @ self.queries.T + torch.arange(x.shape[2])[:, None]')),
+    ('give each a query of its own', mixing(queries='nn.Parameter(torch.randn(1, dim).repeat(n_mixed, 1))')),
+    ('all weights are equal', mixing(queries='nn.Parameter(torch.zeros(n_mixed, dim))')),
+    ('axis 3 (mixed) has size 1, not 3 (size 1 would broadcast', mixing(queries='nn.Parameter(torch.randn(1, dim))')),
+    ('an nn.Module is expected', 'class QueryMixing:\n    def __init__(self, dim, n_mixed): pass')]}

@@ -1,0 +1,69 @@
+"Plausible wrong answers to the exercises of chapter 04: (what the message must name, the answer's code)."
+
+def unfit(missing='own.keys() - given.keys()', unknown='given.keys() - own.keys()', shape='own[k].shape != given[k].shape', out='sorted(missing), sorted(unknown), sorted(wrong)'):
+    return f'''
+def unfit(own, given):
+    missing, unknown = {missing}, {unknown}
+    wrong = [k for k in own if k in given and {shape}]
+    return {out}
+'''
+
+def half(out='((after - before).abs().max()/before.abs().max()).item()', copy="load_model(save_model(model, tmp/'h.safetensors', dtype=torch.float16))", why='a'):
+    return f'''
+def half_change(model, x):
+    with torch.no_grad():
+        before = model(x)
+        half = {copy}
+        after = half(x)
+    return {out}
+why = {why!r}
+'''
+
+def colour(plain='w.repeat(1, 3, 1, 1)/3', depthwise='w.repeat(3, 1, 1, 1)', point='w.repeat(1, 3, 1, 1)/3', channels=3, rest='', bias='t[k]'):
+    return f'''
+from dems_nb.model import build_model
+def to_colour(model):
+    new = build_model({{**model.config, 'in_chans': {channels}}}).eval()
+    t = {{k: v.clone() for k, v in model.state_dict().items()}}
+    for k, w in t.items():
+        if not k.startswith('tokenizer'): continue
+        if w.ndim == 1: t[k] = {bias}
+        elif w.shape[2:] == (1, 1): t[k] = {point}
+        elif len(w) == 1: t[k] = {depthwise}
+        else: t[k] = {plain}
+    new.load_state_dict(t)
+    {rest}
+    return new
+'''
+
+mistakes = {
+'04.1': [
+    ('missing and unknown are swapped', unfit(out='sorted(unknown), sorted(missing), sorted(wrong)')),
+    ('hold as many numbers and are two shapes', unfit(shape='own[k].numel() != given[k].numel()')),
+    ('would broadcast to (4, 3)', unfit(shape='not all(a == b or b == 1 for a, b in zip(own[k].shape, given[k].shape))')),
+    ('the names are right, sort them', unfit(out='list(missing), sorted(unknown), sorted(wrong)', missing='[k for k in own if k not in given]')),
+    ('give a list of names', unfit(out='sorted(missing) + sorted(unknown) + sorted(wrong)')),
+    ('give three lists', unfit(out='sorted(missing), sorted(unknown)')),
+    ('give a list of names', unfit(out='len(missing), len(unknown), len(wrong)')),
+    ('raised KeyError', "def unfit(own, given): return [], [], [k for k in own if own[k].shape != given[k].shape]"),
+    ('expected []', unfit(shape='not torch.equal(own[k], given[k])'))],
+'04.2': [
+    ('divide by the largest magnitude of the logits', half('(after - before).abs().max().item()')),
+    ('the mean was taken', half('((after - before).abs().mean()/before.abs().max()).item()')),
+    ('divided by the mean magnitude', half('((after - before).abs().max()/before.abs().mean()).item()')),
+    ('each logit was divided by itself', half('((after - before)/before).abs().max().item()')),
+    ('was the copy really rounded', half(copy="load_model(save_model(model, tmp/'h.safetensors'))")),
+    ('the model that was given has changed', half(copy='model.half().float()')),
+    ('one number, this is a Tensor of shape', half('(after - before).abs()/before.abs().max()')),
+    ('have no exact float16', half(why='b')), ('and computes in that', half(why='c'))],
+'04.3': [
+    ('three equal channels add up', colour(plain='w.repeat(1, 3, 1, 1)')),
+    ('three equal channels add up', colour(point='w.repeat(1, 3, 1, 1)')),
+    ('a depthwise kernel sees one channel', colour(depthwise='w.repeat(3, 1, 1, 1)/3')),
+    ('divided by 3 once too often', colour(point='w.repeat(1, 3, 1, 1)/9')),
+    ('the channels do not count equally', colour(plain='torch.cat([w, torch.zeros_like(w), torch.zeros_like(w)], 1)')),
+    ('in_chans is 1', 'def to_colour(model): return model'),
+    ('was not taken over', colour(rest='torch.nn.init.zeros_(new.head.weight)')),
+    ('the bias is not the grey one', colour(bias='t[k]/3')),
+    ('the grey model has changed', colour(rest='model.head.bias.data.add_(1)')),
+    ('raised RuntimeError', colour(depthwise='w'))]}

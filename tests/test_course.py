@@ -1,0 +1,133 @@
+"What every chapter has: an opening, one set-up cell, stops to predict, a close. And the two pages around them: the glossary and the map from the paper."
+import configparser, importlib, json, os, pkgutil, pytest, re, subprocess, sys
+from importlib.metadata import version
+from pathlib import Path
+import dems_nb
+
+root = Path(__file__).parent.parent
+COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights']          # chapters made into a course
+WAITING = ['05_data', '06_augment', '07_training', '08_visualize']                          # chapters that are still to be
+nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+cells = lambda name: json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']
+source = lambda c: ''.join(c['source'])
+prose = lambda name: [source(c) for c in cells(name) if c['cell_type'] == 'markdown']
+setups = {p: [source(c) for c in json.loads(p.read_text())['cells'] if 'COLAB_RELEASE_TAG' in source(c) and c['cell_type'] == 'code'] for p in nbs}
+ini = configparser.ConfigParser(delimiters=['=']); ini.read(root/'settings.ini')
+cfg = ini['DEFAULT']
+SETUP = setups[root/'nbs/00_layout.ipynb'][0]
+
+@pytest.mark.parametrize('name', COURSE)
+def test_opening(name):
+    "The question, what you will be able to do, how long, what it needs; then the set-up cell."
+    first, second = cells(name)[:2]
+    text = source(first)
+    assert re.match(r'# \d\d · .+\n\n> .+', text)
+    for said in ('**After it you can** ', '**Takes** ', '**Needs** '): assert said in text, said
+    assert re.search(r'(hour|minutes)', text)
+    assert f'[Open in Colab](https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/nbs/{name}.ipynb)' in text
+    assert '(glossary.ipynb)' in text and '(paper_map.ipynb)' in text
+    assert source(second) == SETUP
+
+@pytest.mark.parametrize('name', WAITING)
+def test_a_waiting_chapter_is_still_waiting(name):
+    if (root/f'nbs/{name}.ipynb').exists(): assert not setups[root/f'nbs/{name}.ipynb'] or '## Exercises' not in '\n'.join(prose(name)), f'{name} has become a chapter of the course: move it from WAITING to COURSE'
+
+@pytest.mark.parametrize('name', COURSE)
+def test_the_reader_is_stopped_twice(name): assert '\n'.join(prose(name)).count('**Predict, then run.**') >= 2
+
+@pytest.mark.parametrize('name', COURSE)
+def test_close(name):
+    "What to remember in three lines, where it stands in the paper, exercises, what comes next: in this order."
+    text = '\n\n'.join(prose(name))
+    at = [text.index(s) for s in ('## What to remember', '**In the paper.**', '## Exercises', '\nNext: [')]
+    assert at == sorted(at)
+    assert re.findall(r'^(\d)\. ', text[at[0]:at[1]], re.M) == ['1', '2', '3']
+    assert not re.search(r'\b[Ss]ection \d|\b[Ee]q(uation|\.) ?\(?\d|\bTable \d', text), 'the full text is not at hand'
+
+@pytest.mark.parametrize('p', nbs, ids=lambda p: p.stem)
+def test_links_lead_somewhere(p):
+    for text in (source(c) for c in json.loads(p.read_text())['cells'] if c['cell_type'] == 'markdown'):
+        for l in re.findall(r'\]\(([^)#\s]+)\)', text):
+            if not re.match(r'https?:', l): assert (p.parent/l).exists(), l
+        assert not re.search(r'(!\[[^\]]*\]\(|<img[^>]+src=.)https?:', text), 'a picture from the web'
+
+# the set-up cell
+def test_the_set_up_cell_is_the_same_everywhere():
+    assert {s for ss in setups.values() for s in ss} == {SETUP}
+    assert all(len(ss) <= 1 for ss in setups.values())
+    assert f"git+{cfg['git_url'] % dict(user=cfg['user'], repo=cfg['repo']) if '%' in cfg['git_url'] else cfg['git_url']}@v{cfg['version']}'" in SETUP, 'it installs the version in settings.ini'
+
+def set_up(monkeypatch, tmp_path, colab, returncode=0, **env):
+    "Run the cell where nothing can be installed; return the pip command it would have run."
+    ran = []
+    def run(command, **kw): ran.append(command); return subprocess.CompletedProcess(command, returncode, '', 'no such tag')
+    for k in ('COLAB_RELEASE_TAG', 'DEMS_NB_WHEEL'): monkeypatch.delenv(k, raising=False)
+    for k, v in {**env, **(dict(COLAB_RELEASE_TAG='release') if colab else {})}.items(): monkeypatch.setenv(k, v)
+    monkeypatch.chdir(tmp_path); monkeypatch.setattr(subprocess, 'run', run)
+    exec(SETUP, {})
+    return ran
+
+def test_elsewhere_it_does_nothing(monkeypatch, tmp_path):
+    assert set_up(monkeypatch, tmp_path, False) == [] and not list(tmp_path.iterdir())
+
+def test_on_colab_it_installs_the_release_and_keeps_torch(monkeypatch, tmp_path):
+    (command,) = set_up(monkeypatch, tmp_path, True)
+    assert command[:4] == [sys.executable, '-m', 'pip', 'install'] and command[-1].endswith(f'@v{cfg["version"]}')
+    kept = (tmp_path/command[command.index('-c') + 1]).read_text().split()
+    assert kept == [f'{p}=={version(p)}' for p in ('torch', 'torchvision', 'numpy')]
+
+def test_on_colab_it_takes_a_wheel(monkeypatch, tmp_path):
+    assert set_up(monkeypatch, tmp_path, True, DEMS_NB_WHEEL='some.whl')[0][-1] == 'some.whl'
+
+def test_on_colab_a_failure_is_told(monkeypatch, tmp_path):
+    with pytest.raises(AssertionError, match='no such tag'): set_up(monkeypatch, tmp_path, True, returncode=1)
+
+# the two pages
+public = [f'{m.name}.{n}' for m in pkgutil.iter_modules(dems_nb.__path__) if not m.name.startswith('_') for n in importlib.import_module(f'dems_nb.{m.name}').__all__]
+by_hand = [source(c) for c in cells('paper_map') if c['cell_type'] == 'markdown']
+made = [o['data']['text/markdown'] for c in cells('paper_map') for o in c.get('outputs', ()) if 'text/markdown' in o.get('data', {})]
+index = ''.join(''.join(m) for m in made)
+dotted = lambda text: re.findall(r'`([a-z_]+(?:\.\w+)+)`', text)
+
+def resolve(name):
+    "The thing that a dotted name of the package means; of a model or a layer, what an instance has."
+    module, *path = name.split('.')
+    thing = importlib.import_module(f'dems_nb.{module}')
+    for part in path:
+        if not hasattr(thing, part) and isinstance(thing, type):
+            from dems_nb.model import create_model
+            if thing.__name__ == 'RegionalInteraction': thing = thing(8, 2)
+            elif thing.__name__ in ('ViT', 'DEMSViT'): thing = create_model({'ViT': 'vit_nano', 'DEMSViT': 'dems_nano'}[thing.__name__])
+        thing = getattr(thing, part)
+    return thing
+
+def test_every_public_name_is_on_the_map():
+    missing = [n for n in public if f'`{n}`' not in index]
+    assert not missing, f'run make run NB=nbs/paper_map.ipynb; not on the map: {", ".join(missing)}'
+
+def test_the_map_has_no_name_that_is_gone():
+    listed = re.findall(r'^\| `(\S+)` \|', index, re.M)
+    gone = [n for n in listed if n not in public]
+    assert listed and not gone, f'run make run NB=nbs/paper_map.ipynb; gone: {", ".join(gone)}'
+
+rows = sorted({n for text in by_hand for n in dotted(text)})
+@pytest.mark.parametrize('name', rows)
+def test_every_row_of_the_map_resolves(name): resolve(name)
+
+def test_every_row_of_the_map_has_a_name():
+    table = [l for text in by_hand for l in text.splitlines() if l.startswith('| ') and not l.startswith('| in the')]
+    assert len(table) > 30 and all(dotted(l) for l in table), [l for l in table if not dotted(l)]
+
+def test_a_wrong_row_would_be_noticed():
+    with pytest.raises(AttributeError): resolve('layout.TokenLayout.colour')
+    with pytest.raises(ImportError): resolve('nowhere.TokenLayout')
+
+def test_the_glossary_is_linked_and_sorted_by_chapter():
+    words = re.findall(r'^\| \*\*(.+?)\*\* \|.*\[(\d\d)\]\((\S+)\) \|$', '\n'.join(prose('glossary')), re.M)
+    assert len(words) > 30 and len({w for w, *_ in words}) == len(words)
+    assert [n for _, n, _ in words] == sorted(n for _, n, _ in words)
+    for word, number, book in words:
+        assert book.startswith(number)
+        heads = [w.strip() for w in word.split(',')]
+        text = '\n'.join(source(c) for c in cells(book.removesuffix('.ipynb'))).lower()
+        assert all(h.lower() in text for h in heads), f'{book} does not use the word {word}'
