@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['waiting', 'PlainAttention', 'PlainBlock', 'PlainInteraction', 'PlainModel', 'plain_twin', 'seconds', 'take_turns',
            'spread', 'TrainingStep', 'compare', 'show_comparison', 'time_parts', 'show_parts', 'count_ops',
-           'count_graphs', 'kept_bytes', 'estimate_memory', 'peak_memory', 'growth', 'largest_image', 'profile_step',
-           'import_seconds', 'time_epoch', 'time_augmentation', 'bench', 'print_bench', 'battery', 'main']
+           'count_graphs', 'waits', 'kept_bytes', 'estimate_memory', 'peak_memory', 'growth', 'largest_image',
+           'profile_step', 'import_seconds', 'time_epoch', 'pillow_pipeline', 'compare_augmentation',
+           'show_augmentation', 'time_augmentation', 'bench', 'print_bench', 'battery', 'step_waits', 'gpu_goals',
+           'main']
 
-# %% ../nbs/10_benchmark.ipynb #42dd4a16
+# %% ../nbs/10_benchmark.ipynb #686a204e
 import json, numpy as np, pandas as pd, platform, subprocess, sys, time, torch, torch.nn.functional as F
 from collections import Counter
 from contextlib import contextmanager
@@ -17,12 +19,12 @@ from fastcore.script import call_parse, store_true
 from pathlib import Path
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from . import __version__, model as _model
+from . import model as _model
 from .tokenizer import sincos_position_embedding
 from .model import ViT, count_cost, create_model
 from .weights import write_atomic
 from .augment import Augment, AugmentSchedule, Mix
-from .training import Recipe, has_bf16, make_learner
+from .training import Recipe, environment, has_bf16, make_learner, recipe_dls
 
 # %% ../nbs/10_benchmark.ipynb #4cfa18c5
 class PlainAttention(nn.Module):
@@ -148,17 +150,18 @@ def plain_twin(
         raise RuntimeError(f'the weights do not fit the plain model: missing {missing}, left over {unexpected}')
     return twin.train(model.training)
 
-# %% ../nbs/10_benchmark.ipynb #e1918fb5
+# %% ../nbs/10_benchmark.ipynb #016861b0
 def seconds(
     f, # what to time, a function without arguments
     n:int=1, # how often to call it
     device='cpu', # where it computes
+    clock=time.perf_counter, # of a CPU: the wall clock, or `time.process_time` for what the process computed
 ) -> float: # for one call
-    "The time of one call: of the wall clock on a CPU, between two events in the queue on a GPU."
+    "The time of one call: by the clock on a CPU, between two events in the queue on a GPU."
     if torch.device(device).type != 'cuda':
-        start = time.perf_counter()
+        start = clock()
         for _ in range(n): f()
-        return (time.perf_counter() - start)/n
+        return (clock() - start)/n
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     start.record()
@@ -167,18 +170,19 @@ def seconds(
     end.synchronize()
     return start.elapsed_time(end)/1000/n
 
-# %% ../nbs/10_benchmark.ipynb #3a8b5531
+# %% ../nbs/10_benchmark.ipynb #a90fa830
 def take_turns(
     ways:dict, # what to compare: name -> function without arguments
     rounds:int=5, # measurements of each
     n:int=1, # calls a measurement
     device='cpu', # where they compute
     warmup:int=1, # rounds before, not measured
+    clock=time.perf_counter, # as in `seconds`
 ) -> dict: # name -> seconds of a call, an array (rounds,)
     "Time several functions in turns."
     took = {name: [] for name in ways}
     for i in range(warmup + rounds):
-        for name, f in ways.items(): took[name].append(seconds(f, n, device))
+        for name, f in ways.items(): took[name].append(seconds(f, n, device, clock))
     return {name: np.array(t[warmup:]) for name, t in took.items()}
 
 def spread(
@@ -238,7 +242,7 @@ def __call__(self:TrainingStep) -> torch.Tensor: # the loss, still on the device
     self.opt.step()
     return loss
 
-# %% ../nbs/10_benchmark.ipynb #18a62788
+# %% ../nbs/10_benchmark.ipynb #5f7d3cd8
 def compare(
     model:ViT, # any model of this kit, on its device
     batch_size:int=32, # images a step
@@ -246,22 +250,25 @@ def compare(
     compile:bool=False, # also compiled
     rounds:int=5, # measurements of each
     n:int=1, # steps a measurement
-) -> dict: # way -> dict of images_per_s and ratio (median, q1, q3); the ratio is to 'plain, fp32'
+) -> dict: # way -> images_per_s, ratio (to 'plain, fp32'), same (ratio to plain in that precision): median, q1, q3 of each
     "Forward and backward pass of a model and of its plain twin, in turns."
     twin, device = plain_twin(model), next(model.parameters()).device
     steps = {f'{name}, {p}': TrainingStep(m, batch_size, p) for name, m in (('plain', twin), ('here', model))
              for p in dict.fromkeys(('fp32', *precisions))}
     if compile: steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True) for p in precisions})
     took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device, warmup=2 if compile else 1)
-    return {name: dict(images_per_s=spread(batch_size/t), ratio=spread(took['plain, fp32']/t)) for name, t in took.items()}
+    def row(name, t):
+        ratios = {k: spread(took[f'plain, {p}']/t) for k, p in (('ratio', 'fp32'), ('same', name.split(', ')[1]))}
+        return dict(images_per_s=spread(batch_size/t), **ratios)
+    return {name: row(name, t) for name, t in took.items()}
 
 def show_comparison(
     result:dict, # what `compare` gave
 ) -> pd.DataFrame: # one row a way
     "The comparison as a table."
     row = lambda s, k: f'{s["median"]:,.{k}f} ({s["q1"]:,.{k}f} to {s["q3"]:,.{k}f})'
-    return pd.DataFrame([{'way': way, 'images/s': row(r['images_per_s'], 1), 'times the plain one, fp32': row(r['ratio'], 2)}
-                         for way, r in result.items()]).set_index('way')
+    columns = {'images/s': ('images_per_s', 1), 'times plain, fp32': ('ratio', 2), 'times plain, same precision': ('same', 2)}
+    return pd.DataFrame({name: {way: row(r[k], n) for way, r in result.items()} for name, (k, n) in columns.items()})
 
 # %% ../nbs/10_benchmark.ipynb #92903f81
 def _captured(step):
@@ -347,6 +354,22 @@ def count_graphs(
     compiled = torch.compile(f, fullgraph=True, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
     for args in calls: compiled(*args)
     return len(graphs)
+
+# %% ../nbs/10_benchmark.ipynb #a8e5c76b
+def waits(
+    step, # a `TrainingStep` that was called once, or any function without arguments
+    device='cpu', # where it computes
+) -> list: # of str: on a GPU what PyTorch says of the first wait, on a CPU the operations that would wait on a GPU
+    "What makes Python wait for the device in a call; empty if nothing does."
+    if torch.device(device).type != 'cuda':
+        ops = count_ops(step)
+        return [o for o in waiting if o in ops]
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode('error')
+    try: step()
+    except RuntimeError as e: return [str(e).splitlines()[0]]
+    finally: torch.cuda.set_sync_debug_mode(mode)
+    return []
 
 # %% ../nbs/10_benchmark.ipynb #6cdb26e2
 def kept_bytes(
@@ -467,25 +490,70 @@ def import_seconds(
     return {'fastai.vision.all': whole[0], 'ours beyond it': whole[1],
             'the parts of fastai we use': part[0], 'ours beyond these': part[1]}
 
-# %% ../nbs/10_benchmark.ipynb #44338f7e
+# %% ../nbs/10_benchmark.ipynb #1625f701
 def time_epoch(
     model:str='dems_nano', # a name for `create_model`
     dataset:str='sample', # a name for `get_dls`
     batch_size:int=256, # images a step
     precision:str='auto', # 'fp32', 'bf16', or 'auto'
     device=None, # where to train; by default fastai's default device
-) -> dict: # images, seconds and images_per_s of the second epoch
-    "One epoch as `train` does it, after one to warm up, without validation."
-    recipe = Recipe(model=model, dataset=dataset, epochs=1, bs=batch_size, precision=precision)
-    learn = make_learner(recipe, device=device)
+    compile:bool=False, # compile the model, as `Recipe(compile=True)` does
+    root=None, # folder to look for the data in first
+) -> dict: # model, dataset, compile, images, and seconds and images_per_s of the second epoch
+    "One epoch of the paper's recipe as `train` does it, after one to warm up, without validation."
+    recipe = Recipe.pretrain(model, dataset, epochs=1, bs=batch_size, precision=precision, compile=compile)
+    learn = make_learner(recipe, recipe_dls(recipe, device, root), device=device)
     learn._do_epoch_validate = lambda *args, **kwargs: None
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
         took = seconds(lambda: learn.fit(1), 1, learn.dls.device)
-    images = min(len(learn.dls.train)*batch_size, len(learn.dls.train.dataset.y))
-    return dict(model=model, dataset=dataset, images=images, seconds=took, images_per_s=images/took)
+    images = len(learn.dls.train)*batch_size
+    return dict(model=model, dataset=dataset, compile=compile, images=images, seconds=took, images_per_s=images/took)
 
-# %% ../nbs/10_benchmark.ipynb #c5cdde76
+# %% ../nbs/10_benchmark.ipynb #85d4b014
+def pillow_pipeline(
+    size:int=32, # side of the result, pixels
+    p:float=.6, # probability of jitter, grey and solarise
+): # a function of a PIL image that gives a normalised tensor (3, size, size)
+    "The recipe's training augmentation for one picture after another, from torchvision's transforms."
+    from torchvision import transforms as T
+    return T.Compose([T.RandomResizedCrop(size, (.2, 1.), interpolation=T.InterpolationMode.BICUBIC),
+                      T.RandomApply([T.ColorJitter(.4, .4, .2, .1)], p), T.RandomGrayscale(p), T.RandomSolarize(128, p),
+                      T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize((.485, .456, .406), (.229, .224, .225))])
+
+# %% ../nbs/10_benchmark.ipynb #0b10b230
+def compare_augmentation(
+    size:int=32, # side of the pictures, pixels
+    batch_size:int=256, # images a batch
+    ps:tuple=(.6, .3, .05), # probabilities of jitter, grey and solarise: the schedule's start, middle, end
+    rounds:int=5, # measurements of each
+) -> dict: # str(p) -> images_per_s of 'Pillow' and of 'here', and ratio: median, q1, q3 of each
+    "Images a second of one CPU core: the batch against torchvision and Pillow, in turns."
+    from PIL import Image
+    threads, g, out = torch.get_num_threads(), torch.Generator().manual_seed(0), {}
+    x = torch.randint(0, 256, (batch_size, 3, size, size), generator=g, dtype=torch.uint8)
+    photos = [Image.fromarray(t.permute(1, 2, 0).numpy()) for t in x]
+    torch.set_num_threads(1)
+    try:
+        for p in ps:
+            one, many = pillow_pipeline(size, p), Augment(size, AugmentSchedule(1, p))
+            ways = {'Pillow': lambda: [one(im) for im in photos], 'here': lambda: many(x, g)}
+            took = take_turns(ways, rounds, clock=time.process_time)
+            out[str(p)] = {k: spread(batch_size/t) for k, t in took.items()} | dict(ratio=spread(took['Pillow']/took['here']))
+    finally: torch.set_num_threads(threads)
+    return out
+
+# %% ../nbs/10_benchmark.ipynb #8dbce10d
+def show_augmentation(
+    result:dict, # what `compare_augmentation` gave
+) -> pd.DataFrame: # one row a probability
+    "The comparison with Pillow as a table."
+    row = lambda s, k: f'{s["median"]:,.{k}f} ({s["q1"]:,.{k}f} to {s["q3"]:,.{k}f})'
+    names = {'Pillow, images/s of a core': ('Pillow', 0), 'here': ('here', 0), 'times': ('ratio', 1)}
+    table = pd.DataFrame({n: {f'p = {p}': row(r[k], d) for p, r in result.items()} for n, (k, d) in names.items()})
+    return table
+
+# %% ../nbs/10_benchmark.ipynb #a47063fa
 def _processor(device):
     "The name of what computes."
     if torch.device(device).type == 'cuda': return torch.cuda.get_device_name(device)
@@ -493,9 +561,10 @@ def _processor(device):
     except (OSError, StopIteration): return platform.processor() or platform.machine()
 
 def _machine(device):
-    "What the numbers were measured on."
-    return dict(device=str(device), processor=_processor(device), threads=torch.get_num_threads(), torch=torch.__version__,
-                python=platform.python_version(), system=platform.system(), dems_nb=__version__)
+    "What the numbers were measured on, and which code."
+    e = environment(device)
+    return dict(device=str(device), processor=_processor(device), torch=torch.__version__,
+                **{k: e[k] for k in ('threads', 'machine', 'system', 'commit', 'versions')})
 
 def time_augmentation(
     step:TrainingStep, # of any model, for its pictures
@@ -505,7 +574,7 @@ def time_augmentation(
     "How fast pictures are augmented and mixed, alone."
     return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device, warmup=2)['it'])
 
-# %% ../nbs/10_benchmark.ipynb #945906da
+# %% ../nbs/10_benchmark.ipynb #91c0b85a
 def bench(
     model:str='dems_tiny', # a name for `create_model`
     batch_size:int=32, # images a step
@@ -516,15 +585,16 @@ def bench(
     n:int=1, # steps a measurement
     drop_path:float=.15, # stochastic depth of the recipe
     attn_drop:float=.05, # dropout on the attention weights of the recipe
+    seed:int=0, # of weights, pictures and draws
 ) -> dict: # what `print_bench` prints, ready for JSON
     "Everything of this chapter for one model."
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     m = create_model(model, drop_path=drop_path, attn_drop=attn_drop).to(device)
-    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop)
+    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop, seed=seed)
     out |= _machine(device)
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
-    step = TrainingStep(m, batch_size, precision)
-    whole = {'whole step': step} | ({'whole step, compiled': TrainingStep(m, batch_size, precision, True)} if compile else {})
+    step = TrainingStep(m, batch_size, precision, seed=seed)
+    whole = {'whole step': step} | ({'whole step, compiled': TrainingStep(m, batch_size, precision, True, seed)} if compile else {})
     took = take_turns(whole, rounds, n, device, warmup=2)
     out['steps'] = {k: spread(batch_size/t) for k, t in took.items()}
     out['augmentation'] = {k: time_augmentation(s, rounds, n) for k, s in whole.items()}
@@ -552,7 +622,7 @@ def print_bench(
     print(f'\nmemory: {gib(r["peak_bytes"])} at most ({"of the whole process" if r["device"] == "cpu" else "measured"}), '
           f'{gib(r["estimated_bytes"]["total"])} estimated for the step')
 
-# %% ../nbs/10_benchmark.ipynb #20f00a6a
+# %% ../nbs/10_benchmark.ipynb #487a50c3
 def battery(
     out, # JSON file that is written anew after each part
     device='cpu', # where to compute
@@ -562,9 +632,11 @@ def battery(
     rounds:int=7, # measurements of each
     n:int=10, # steps a measurement
     dataset:str='fashionmnist', # of the epoch, a name for `get_dls`
-) -> dict: # bench and epoch: model -> what they gave; what failed: name -> why
-    "The paper's sizes one after another: `bench` and an epoch each. What fails is noted, and the rest is done."
-    done = dict(bench={}, epoch={}, failed={})
+    root=None, # folder to look for the data in first
+    **notes, # what else to write down
+) -> dict: # bench, epoch, waits: model -> what they gave; failed: what -> why
+    "The paper's sizes one after another: `waits`, `bench` and an epoch each. What fails is noted, and the rest is done."
+    done = dict(notes, bench={}, epoch={}, waits={}, failed={})
     precision = 'bf16' if has_bf16(device) else 'fp32'
     def do(kind, name, f):
         try: done[kind][name] = f()
@@ -572,49 +644,113 @@ def battery(
         write_atomic(Path(out), json.dumps(done, indent=1).encode())
         print(f'{kind} {name}: {done["failed"].get(f"{kind} {name}", "done")}', flush=True)
     for m in models:
+        do('waits', m, lambda: step_waits(m, batch_size, precision, device))
         do('bench', m, lambda: bench(m, batch_size, device, precision, compile, rounds, n))
-        do('epoch', m, lambda: time_epoch(m, dataset, batch_size, precision, device))
-    for r in done['bench'].values(): print(); print_bench(r)
+        do('epoch', m, lambda: time_epoch(m, dataset, batch_size, precision, device, compile, root))
     return done
 
-# %% ../nbs/10_benchmark.ipynb #9dd46f4b
-def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, folder, grow, everything):
-    "What the command does, after its defaults are filled in."
-    gpu, keep = device != 'cpu', lambda r: write_atomic(Path(out), json.dumps(r, indent=1).encode()) if out else None
-    if everything: battery(out or 'bench.json', device, batch_size=batch_size, rounds=steps, n=10 if gpu else 1); return
+# %% ../nbs/10_benchmark.ipynb #bd62eec4
+def step_waits(
+    model:str='dems_tiny', # a name for `create_model`
+    batch_size:int=256, # images a step
+    precision:str='bf16', # 'fp32' or 'bf16'
+    device='cpu', # where to compute
+) -> list: # as `waits`
+    "What makes Python wait in a training step of a model; empty if nothing does."
+    step = TrainingStep(create_model(model, drop_path=.15, attn_drop=.05).to(device), batch_size, precision)
+    step()
+    return waits(step, device)
+
+# %% ../nbs/10_benchmark.ipynb #da073eeb
+def _found(r, *path):
+    "What lies at the end of a path through nested dicts; None if the path breaks off."
+    for k in path: r = r.get(k) if isinstance(r, dict) else None
+    return r
+
+def gpu_goals(
+    done:dict=None, # what `battery` wrote on a GPU; nothing if there was none
+) -> pd.DataFrame: # columns: wanted, measured ('not run' where nothing ran); one row a goal
+    "What this project wants of one H100 at batch 256 in bf16, and what was measured."
+    tiny = lambda *path: _found(done, 'bench', 'dems_tiny', *path, 'median')
+    both, stops = 'whole step, compiled', _found(done, 'waits', 'dems_tiny')
+    aug, step, peak = tiny('augmentation', both), tiny('steps', both), _found(done, 'bench', 'dems_small', 'peak_bytes')
+    rows = [('Ti, an epoch end to end, images/s', 'at least 12,000', _found(done, 'epoch', 'dems_tiny', 'images_per_s'), ',.0f'),
+            ('S, an epoch end to end, images/s', 'at least 6,500', _found(done, 'epoch', 'dems_small', 'images_per_s'), ',.0f'),
+            ('augmentation alone, images/s', 'at least 200,000', aug, ',.0f'),
+            ('augmentation, share of a step of Ti', 'at most 3 %', step and aug and step/aug, '.1%'),
+            ('Ti compiled, times the plain model in bf16', 'at least 2.5', tiny('ways', 'compiled, bf16', 'same'), '.2f'),
+            ('waits in a step of Ti', '0', None if stops is None else len(stops), 'd'),
+            ('S, most memory in use, GiB', '', peak and peak/2**30, '.1f')]
+    return pd.DataFrame([dict(goal=g, wanted=w, measured='not run' if v is None else f'{v:{f}}') for g, w, v, f in rows]
+                        ).set_index('goal')
+
+# %% ../nbs/10_benchmark.ipynb #b77deb5a
+def _refuse(device, json, profile, **numbers):
+    "Raise `ValueError` for flags that could not work, before anything is measured."
+    try: kind = torch.device(device).type
+    except RuntimeError: kind = None
+    if kind not in ('cpu', 'cuda'): raise ValueError(f'device is {device!r}: give cpu or cuda')
+    if kind == 'cuda' and not torch.cuda.is_available(): raise ValueError(f'device is {device}, and there is none here: use cpu')
+    for name, v in numbers.items():
+        if v is not None and v < 1: raise ValueError(f'{name} is {v}: give 1 or more')
+    if json and Path(json).is_dir(): raise ValueError(f'json is {json}, a folder: give the name of a file')
+    if profile and Path(profile).is_file(): raise ValueError(f'profile is {profile}, a file: give a folder')
+
+# %% ../nbs/10_benchmark.ipynb #5c9230e6
+def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, folder, grow):
+    "What the command does for one model, after its defaults are filled in."
+    gpu, notes = device != 'cpu', dict(command=' '.join(['dems_bench', *sys.argv[1:]]))
+    keep = lambda r: write_atomic(Path(out), json.dumps(notes | r, indent=1).encode()) if out else None
     if grow:
         rows = growth(model, precision=precision, device=device, rounds=steps)
-        keep(_machine(device) | dict(model=model, precision=precision, growth=rows))
+        keep(_machine(device) | dict(model=model, precision=precision, seed=0, growth=rows))
         print(pd.json_normalize(rows).to_string()); return
     r = bench(model, batch_size, device, precision, compile, steps, 10 if gpu else 1, attn_drop=attn_drop)
-    r |= dict(import_seconds=import_seconds())
+    r |= dict(import_seconds=import_seconds(), pillow=None if gpu else compare_augmentation(rounds=steps))
     print_bench(r); keep(r)
-    print('import: ' + ', '.join(f'{k} {v:.2f} s' for k, v in r['import_seconds'].items()))
+    print('\nimport: ' + ', '.join(f'{k} {v:.2f} s' for k, v in r['import_seconds'].items()))
+    if r['pillow']: print('\naugmentation\n' + show_augmentation(r['pillow']).to_string())
     if folder:
         step = TrainingStep(create_model(model).to(device), batch_size, precision)
         print(profile_step(step, folder, device).round(3).to_string())
 
-# %% ../nbs/10_benchmark.ipynb #37fca32d
+# %% ../nbs/10_benchmark.ipynb #a1aed4ee
 @call_parse
 def main(
     model:str='dems_tiny', # a name for create_model
     batch_size:int=None, # images a step; by default 32 on a CPU, 256 on a GPU
-    device:str=None, # 'cpu' or 'cuda'; by default a GPU if there is one
-    precision:str=None, # 'fp32' or 'bf16'; by default bf16 where the device has it
+    device:str=None, # cpu or cuda; by default a GPU if there is one
+    precision:str=None, # fp32 or bf16; by default bf16 where the device has it
     compile:store_true=False, # also compiled
     steps:int=None, # measurements of each; by default 5 on a CPU, 7 times 10 steps on a GPU
     threads:int=None, # of a CPU; by default PyTorch's choice
     attn_drop:float=.05, # dropout on the attention weights, by default the recipe's; 0 for fine-tuning
     json:str=None, # write the result to this file
     profile:str=None, # write trace.json and ops.csv of a step into this folder
-    growth:store_true=False, # time and memory against the size of the picture, instead
-    battery:store_true=False, # the paper's two sizes at batch 256, compiled, and an epoch each, instead
+    growth:store_true=False, # instead: time and memory against the size of the picture
+    battery:store_true=False, # instead: Ti and S (or the model named), compiled, and an epoch each
+    dataset:str='fashionmnist', # of the battery's epoch, a name for get_dls
+    data_path:str=None, # folder to look for its files in first
 ):
     "Measure the training speed of a model against a plain one."
-    device, gpu = device or ('cuda' if torch.cuda.is_available() else 'cpu'), torch.cuda.is_available()
-    if device.startswith('cuda') and not gpu: sys.exit('dems_bench: device is cuda, and there is none here: use cpu')
-    if threads: torch.set_num_threads(threads)
-    precision = precision or ('bf16' if has_bf16(device) else 'fp32')
-    bs, steps = batch_size or (32 if device == 'cpu' else 256), steps or (5 if device == 'cpu' else 7)
-    try: _run(model, bs, device, precision, compile, steps, attn_drop, json, profile, growth, battery)
-    except ValueError as e: sys.exit(f'dems_bench: {e}')
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        _refuse(device, json, profile, batch_size=batch_size, steps=steps, threads=threads)
+        if threads: torch.set_num_threads(threads)
+        gpu, precision = device != 'cpu', precision or ('bf16' if has_bf16(device) else 'fp32')
+        steps, small = steps or (7 if gpu else 5), batch_size or (256 if gpu else 32)
+        if battery: _run_battery(json or 'bench.json', device, model, batch_size, steps, dataset, data_path)
+        else: _run(model, small, device, precision, compile, steps, attn_drop, json, profile, growth)
+    except ValueError as e:
+        print(f'dems_bench: error: {e}', file=sys.stderr); sys.exit(2)
+
+# %% ../nbs/10_benchmark.ipynb #f21f764f
+def _run_battery(out, device, model, batch_size, steps, dataset, root):
+    "The battery as a command: both of the paper's sizes, or one model that is not Ti."
+    models = ('dems_tiny', 'dems_small') if model == 'dems_tiny' else (model,)
+    gpu = device != 'cpu'
+    done = battery(out, device, models, batch_size or 256, gpu, steps, 10 if gpu else 1, dataset, root,
+                   command=' '.join(['dems_bench', *sys.argv[1:]]))
+    for r in done['bench'].values(): print(); print_bench(r)
+    print('\n' + gpu_goals(done).to_string() if gpu else '\non a CPU: not compiled, and no goals for it')
+    if done['failed']: sys.exit(1)
