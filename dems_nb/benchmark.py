@@ -10,12 +10,12 @@ __all__ = ['waiting', 'PlainAttention', 'PlainBlock', 'PlainInteraction', 'Plain
            'show_augmentation', 'time_augmentation', 'bench', 'print_bench', 'battery', 'step_waits', 'gpu_goals',
            'main']
 
-# %% ../nbs/10_benchmark.ipynb #686a204e
-import json, numpy as np, pandas as pd, platform, subprocess, sys, time, torch, torch.nn.functional as F
+# %% ../nbs/10_benchmark.ipynb #07c7089f
+import argparse, json, numpy as np, pandas as pd, platform, re, subprocess, sys, time, torch
+import torch.nn.functional as F
 from collections import Counter
 from contextlib import contextmanager
 from fastcore.basics import patch
-from fastcore.script import call_parse, store_true
 from pathlib import Path
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -83,7 +83,7 @@ class PlainInteraction(nn.Module):
         D = (self.scale*self.mlp(self.norm(x))).softmax(2)                              # batch region token mixed
         return torch.einsum('brtl,brtc->brlc', D, x)
 
-# %% ../nbs/10_benchmark.ipynb #707370db
+# %% ../nbs/10_benchmark.ipynb #275f9fe7
 class PlainModel(nn.Module):
     "DEMS-ViT, or the plain ViT, written without a thought of speed: the reference that everything is compared with."
     def __init__(self,
@@ -105,10 +105,9 @@ class PlainModel(nn.Module):
         p:int, # side of its patches, pixels
     ): # a module: image to (batch, dim, row, column)
         "The projection of one scale."
-        i, dim, conv = self.config['in_chans'], self.config['dim'], nn.Conv2d
-        if k < self.config['plain_scales']: return conv(i, dim, p, p)
-        steps = [conv(i, i, side, side, groups=i, bias=False) for side in (p//4, 4)]
-        return nn.Sequential(*steps, conv(i, dim, 1))
+        i, dim = self.config['in_chans'], self.config['dim']
+        if k < self.config['plain_scales']: return nn.Conv2d(i, dim, p, p)
+        return nn.Sequential(*(nn.Conv2d(i, i, n, n, groups=i, bias=False) for n in (p//4, 4)), nn.Conv2d(i, dim, 1))
 
 # %% ../nbs/10_benchmark.ipynb #247ac3a0
 @patch
@@ -242,7 +241,7 @@ def __call__(self:TrainingStep) -> torch.Tensor: # the loss, still on the device
     self.opt.step()
     return loss
 
-# %% ../nbs/10_benchmark.ipynb #5f7d3cd8
+# %% ../nbs/10_benchmark.ipynb #8158f225
 def compare(
     model:ViT, # any model of this kit, on its device
     batch_size:int=32, # images a step
@@ -262,6 +261,7 @@ def compare(
         return dict(images_per_s=spread(batch_size/t), **ratios)
     return {name: row(name, t) for name, t in took.items()}
 
+# %% ../nbs/10_benchmark.ipynb #6ca89de3
 def show_comparison(
     result:dict, # what `compare` gave
 ) -> pd.DataFrame: # one row a way
@@ -400,19 +400,28 @@ def estimate_memory(
     out = dict(weights=weights, gradients=weights, optimizer=2*weights, activations=two + (batch_size - 2)*each)
     return out | dict(total=sum(out.values()))
 
-# %% ../nbs/10_benchmark.ipynb #2897216a
+# %% ../nbs/10_benchmark.ipynb #89f50bea
+def _peak_rss():
+    "The most memory this process had, bytes."
+    status = Path('/proc/self/status')
+    if status.exists(): return 1024*int(re.search(r'VmHWM:\s*(\d+)', status.read_text())[1])
+    import resource                                                                     # not on Windows
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+
+# %% ../nbs/10_benchmark.ipynb #ace47f0e
 def peak_memory(
     f, # what to do, a function without arguments
     device='cpu', # where it computes
 ) -> int: # bytes
-    "The most memory in use: the allocator's on a GPU during the call, on a CPU the whole process's, since it began."
+    "The most memory in use during a call: the allocator's on a GPU, on a CPU the whole process's."
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device); torch.cuda.reset_peak_memory_stats(device)
         f(); torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)
-    import resource                                                                     # not on Windows
+    try: Path('/proc/self/clear_refs').write_text('5')                                  # Linux can forget the peak so far
+    except OSError: pass                                                               # elsewhere it is since the process began
     f()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+    return _peak_rss()
 
 # %% ../nbs/10_benchmark.ipynb #fc100767
 def growth(
@@ -553,12 +562,14 @@ def show_augmentation(
     table = pd.DataFrame({n: {f'p = {p}': row(r[k], d) for p, r in result.items()} for n, (k, d) in names.items()})
     return table
 
-# %% ../nbs/10_benchmark.ipynb #a47063fa
+# %% ../nbs/10_benchmark.ipynb #17c69083
 def _processor(device):
     "The name of what computes."
     if torch.device(device).type == 'cuda': return torch.cuda.get_device_name(device)
-    try: return next(l.split(':')[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
-    except (OSError, StopIteration): return platform.processor() or platform.machine()
+    try: lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError: lines = []
+    names = [l.split(':')[1].strip() for l in lines if l.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
 
 def _machine(device):
     "What the numbers were measured on, and which code."
@@ -574,7 +585,18 @@ def time_augmentation(
     "How fast pictures are augmented and mixed, alone."
     return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device, warmup=2)['it'])
 
-# %% ../nbs/10_benchmark.ipynb #91c0b85a
+# %% ../nbs/10_benchmark.ipynb #789ca33e
+def _whole_step(m, batch_size, precision, compile, rounds, n, seed):
+    "What `bench` says of the whole step: memory, images a second, augmentation, parts."
+    step = TrainingStep(m, batch_size, precision, seed=seed)
+    idle, peak = (peak_memory(f, step.device) for f in (lambda: None, step))
+    whole = {'whole step': step}
+    if compile: whole['whole step, compiled'] = TrainingStep(m, batch_size, precision, True, seed)
+    took = take_turns(whole, rounds, n, step.device, warmup=2)
+    return dict(idle_bytes=idle, peak_bytes=peak, steps={k: spread(batch_size/t) for k, t in took.items()},
+                augmentation={k: time_augmentation(s, rounds, n) for k, s in whole.items()}, parts=time_parts(step, rounds, n))
+
+# %% ../nbs/10_benchmark.ipynb #455668eb
 def bench(
     model:str='dems_tiny', # a name for `create_model`
     batch_size:int=32, # images a step
@@ -590,19 +612,14 @@ def bench(
     "Everything of this chapter for one model."
     torch.manual_seed(seed)
     m = create_model(model, drop_path=drop_path, attn_drop=attn_drop).to(device)
-    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop, seed=seed)
-    out |= _machine(device)
+    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop, seed=seed,
+               **_machine(device))
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
-    step = TrainingStep(m, batch_size, precision, seed=seed)
-    whole = {'whole step': step} | ({'whole step, compiled': TrainingStep(m, batch_size, precision, True, seed)} if compile else {})
-    took = take_turns(whole, rounds, n, device, warmup=2)
-    out['steps'] = {k: spread(batch_size/t) for k, t in took.items()}
-    out['augmentation'] = {k: time_augmentation(s, rounds, n) for k, s in whole.items()}
-    out['parts'], out['gflop'] = time_parts(step, rounds, n), 6*count_cost(m)['macs']/1e9
-    out['peak_bytes'], out['estimated_bytes'] = peak_memory(step, device), estimate_memory(m.cpu(), batch_size, precision)
+    out |= _whole_step(m, batch_size, precision, compile, rounds, n, seed)
+    out['gflop'], out['estimated_bytes'] = 6*count_cost(m)['macs']/1e9, estimate_memory(m.cpu(), batch_size, precision)
     return out
 
-# %% ../nbs/10_benchmark.ipynb #aa8b4854
+# %% ../nbs/10_benchmark.ipynb #6c3c9676
 def print_bench(
     r:dict, # what `bench` gave
 ):
@@ -619,10 +636,10 @@ def print_bench(
     print('\nparts of the step, each alone, forward and backward')
     print(show_parts(r['parts']).to_string())
     gib = lambda b: f'{b/2**30:.2f} GiB'
-    print(f'\nmemory: {gib(r["peak_bytes"])} at most ({"of the whole process" if r["device"] == "cpu" else "measured"}), '
+    print(f'\nmemory: {gib(r["peak_bytes"])} at most in a step, {gib(r["idle_bytes"])} before it; '
           f'{gib(r["estimated_bytes"]["total"])} estimated for the step')
 
-# %% ../nbs/10_benchmark.ipynb #487a50c3
+# %% ../nbs/10_benchmark.ipynb #24922d6b
 def battery(
     out, # JSON file that is written anew after each part
     device='cpu', # where to compute
@@ -635,9 +652,8 @@ def battery(
     root=None, # folder to look for the data in first
     **notes, # what else to write down
 ) -> dict: # bench, epoch, waits: model -> what they gave; failed: what -> why
-    "The paper's sizes one after another: `waits`, `bench` and an epoch each. What fails is noted, and the rest is done."
-    done = dict(notes, bench={}, epoch={}, waits={}, failed={})
-    precision = 'bf16' if has_bf16(device) else 'fp32'
+    "The paper's sizes one after another: `step_waits`, `bench` and an epoch. What fails is noted, and the rest is done."
+    done, precision = dict(notes, bench={}, epoch={}, waits={}, failed={}), 'bf16' if has_bf16(device) else 'fp32'
     def do(kind, name, f):
         try: done[kind][name] = f()
         except Exception as e: done['failed'][f'{kind} {name}'] = f'{type(e).__name__}: {e}'[:500]
@@ -661,7 +677,7 @@ def step_waits(
     step()
     return waits(step, device)
 
-# %% ../nbs/10_benchmark.ipynb #da073eeb
+# %% ../nbs/10_benchmark.ipynb #f695ed09
 def _found(r, *path):
     "What lies at the end of a path through nested dicts; None if the path breaks off."
     for k in path: r = r.get(k) if isinstance(r, dict) else None
@@ -674,8 +690,9 @@ def gpu_goals(
     tiny = lambda *path: _found(done, 'bench', 'dems_tiny', *path, 'median')
     both, stops = 'whole step, compiled', _found(done, 'waits', 'dems_tiny')
     aug, step, peak = tiny('augmentation', both), tiny('steps', both), _found(done, 'bench', 'dems_small', 'peak_bytes')
-    rows = [('Ti, an epoch end to end, images/s', 'at least 12,000', _found(done, 'epoch', 'dems_tiny', 'images_per_s'), ',.0f'),
-            ('S, an epoch end to end, images/s', 'at least 6,500', _found(done, 'epoch', 'dems_small', 'images_per_s'), ',.0f'),
+    epoch = lambda name: _found(done, 'epoch', name, 'images_per_s')
+    rows = [('Ti, an epoch end to end, images/s', 'at least 12,000', epoch('dems_tiny'), ',.0f'),
+            ('S, an epoch end to end, images/s', 'at least 6,500', epoch('dems_small'), ',.0f'),
             ('augmentation alone, images/s', 'at least 200,000', aug, ',.0f'),
             ('augmentation, share of a step of Ti', 'at most 3 %', step and aug and step/aug, '.1%'),
             ('Ti compiled, times the plain model in bf16', 'at least 2.5', tiny('ways', 'compiled, bf16', 'same'), '.2f'),
@@ -684,19 +701,20 @@ def gpu_goals(
     return pd.DataFrame([dict(goal=g, wanted=w, measured='not run' if v is None else f'{v:{f}}') for g, w, v, f in rows]
                         ).set_index('goal')
 
-# %% ../nbs/10_benchmark.ipynb #b77deb5a
+# %% ../nbs/10_benchmark.ipynb #aaef7df2
 def _refuse(device, json, profile, **numbers):
     "Raise `ValueError` for flags that could not work, before anything is measured."
     try: kind = torch.device(device).type
     except RuntimeError: kind = None
     if kind not in ('cpu', 'cuda'): raise ValueError(f'device is {device!r}: give cpu or cuda')
-    if kind == 'cuda' and not torch.cuda.is_available(): raise ValueError(f'device is {device}, and there is none here: use cpu')
+    if kind == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f'device is {device}, and there is none here: give cpu')
     for name, v in numbers.items():
         if v is not None and v < 1: raise ValueError(f'{name} is {v}: give 1 or more')
     if json and Path(json).is_dir(): raise ValueError(f'json is {json}, a folder: give the name of a file')
     if profile and Path(profile).is_file(): raise ValueError(f'profile is {profile}, a file: give a folder')
 
-# %% ../nbs/10_benchmark.ipynb #5c9230e6
+# %% ../nbs/10_benchmark.ipynb #04b4178c
 def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, folder, grow):
     "What the command does for one model, after its defaults are filled in."
     gpu, notes = device != 'cpu', dict(command=' '.join(['dems_bench', *sys.argv[1:]]))
@@ -704,7 +722,7 @@ def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, f
     if grow:
         rows = growth(model, precision=precision, device=device, rounds=steps)
         keep(_machine(device) | dict(model=model, precision=precision, seed=0, growth=rows))
-        print(pd.json_normalize(rows).to_string()); return
+        print(pd.json_normalize(rows).to_string()); return 0
     r = bench(model, batch_size, device, precision, compile, steps, 10 if gpu else 1, attn_drop=attn_drop)
     r |= dict(import_seconds=import_seconds(), pillow=None if gpu else compare_augmentation(rounds=steps))
     print_bench(r); keep(r)
@@ -713,44 +731,54 @@ def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, f
     if folder:
         step = TrainingStep(create_model(model).to(device), batch_size, precision)
         print(profile_step(step, folder, device).round(3).to_string())
+    return 0
 
-# %% ../nbs/10_benchmark.ipynb #a1aed4ee
-@call_parse
-def main(
-    model:str='dems_tiny', # a name for create_model
-    batch_size:int=None, # images a step; by default 32 on a CPU, 256 on a GPU
-    device:str=None, # cpu or cuda; by default a GPU if there is one
-    precision:str=None, # fp32 or bf16; by default bf16 where the device has it
-    compile:store_true=False, # also compiled
-    steps:int=None, # measurements of each; by default 5 on a CPU, 7 times 10 steps on a GPU
-    threads:int=None, # of a CPU; by default PyTorch's choice
-    attn_drop:float=.05, # dropout on the attention weights, by default the recipe's; 0 for fine-tuning
-    json:str=None, # write the result to this file
-    profile:str=None, # write trace.json and ops.csv of a step into this folder
-    growth:store_true=False, # instead: time and memory against the size of the picture
-    battery:store_true=False, # instead: Ti and S (or the model named), compiled, and an epoch each
-    dataset:str='fashionmnist', # of the battery's epoch, a name for get_dls
-    data_path:str=None, # folder to look for its files in first
-):
-    "Measure the training speed of a model against a plain one."
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        _refuse(device, json, profile, batch_size=batch_size, steps=steps, threads=threads)
-        if threads: torch.set_num_threads(threads)
-        gpu, precision = device != 'cpu', precision or ('bf16' if has_bf16(device) else 'fp32')
-        steps, small = steps or (7 if gpu else 5), batch_size or (256 if gpu else 32)
-        if battery: _run_battery(json or 'bench.json', device, model, batch_size, steps, dataset, data_path)
-        else: _run(model, small, device, precision, compile, steps, attn_drop, json, profile, growth)
-    except ValueError as e:
-        print(f'dems_bench: error: {e}', file=sys.stderr); sys.exit(2)
-
-# %% ../nbs/10_benchmark.ipynb #f21f764f
-def _run_battery(out, device, model, batch_size, steps, dataset, root):
+# %% ../nbs/10_benchmark.ipynb #b75d018e
+def _run_battery(out, device, model, batch_size, steps, dataset, data_path):
     "The battery as a command: both of the paper's sizes, or one model that is not Ti."
     models = ('dems_tiny', 'dems_small') if model == 'dems_tiny' else (model,)
     gpu = device != 'cpu'
-    done = battery(out, device, models, batch_size or 256, gpu, steps, 10 if gpu else 1, dataset, root,
+    done = battery(out, device, models, batch_size, gpu, steps, 10 if gpu else 1, dataset, data_path,
                    command=' '.join(['dems_bench', *sys.argv[1:]]))
     for r in done['bench'].values(): print(); print_bench(r)
     print('\n' + gpu_goals(done).to_string() if gpu else '\non a CPU: not compiled, and no goals for it')
-    if done['failed']: sys.exit(1)
+    return bool(done['failed'])
+
+# %% ../nbs/10_benchmark.ipynb #9b537402
+def _parser():
+    "The flags."
+    p = argparse.ArgumentParser(prog='dems_bench', description='Measure the training speed of a model against a plain one.')
+    add, yes = p.add_argument, dict(action='store_true')
+    add('--model', default='dems_tiny', help='a name for create_model (default: %(default)s)')
+    add('--batch_size', type=int, help='images a step (default: 32 on a CPU, 256 on a GPU and with --battery)')
+    add('--device', help='cpu or cuda (default: a GPU if there is one)')
+    add('--precision', help='fp32 or bf16 (default: bf16 where the device has it)')
+    add('--compile', help='also compiled', **yes)
+    add('--steps', type=int, help='measurements of each (default: 5 on a CPU, 7 times 10 steps on a GPU)')
+    add('--threads', type=int, help="of a CPU (default: PyTorch's choice)")
+    add('--attn_drop', type=float, default=.05, help="dropout on the attention weights (default: the recipe's %(default)s)")
+    add('--json', help='write the result to this file')
+    add('--profile', help='write trace.json and ops.csv, the ten most expensive operations, of a step into this folder')
+    add('--growth', help='instead: time and memory against the size of the picture', **yes)
+    add('--battery', help='instead: Ti and S (or the model named), on a GPU compiled, and an epoch each', **yes)
+    add('--dataset', default='fashionmnist', help="of the battery's epoch, a name for get_dls (default: %(default)s)")
+    add('--data_path', help='folder to look for its files in first')
+    return p
+
+# %% ../nbs/10_benchmark.ipynb #c516a80e
+def _command(model, batch_size, device, precision, compile, steps, threads, attn_drop, json, profile, growth, battery, **data):
+    "Fill in the defaults that depend on the device, and run."
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    _refuse(device, json, profile, batch_size=batch_size, steps=steps, threads=threads)
+    if threads: torch.set_num_threads(threads)
+    gpu, precision = device != 'cpu', precision or ('bf16' if has_bf16(device) else 'fp32')
+    steps, size = steps or (7 if gpu else 5), batch_size or (256 if gpu or battery else 32)
+    if battery: return _run_battery(json or 'bench.json', device, model, size, steps, **data)
+    return _run(model, size, device, precision, compile, steps, attn_drop, json, profile, growth)
+
+def main(
+    argv:list=None, # the flags; by default the command line's
+) -> int: # 0; 1 if a part of the battery failed; 2 for flags that cannot be
+    "Measure the training speed of a model against a plain one (`dems_bench`)."
+    try: return _command(**vars(_parser().parse_args(argv)))
+    except ValueError as e: print(f'dems_bench: error: {e}', file=sys.stderr); return 2
