@@ -14,6 +14,7 @@ sizes = [('dems_nano', {}), ('dems_tiny', dict(depth=3, mix_before=(2, 3))), ('v
 
 def both(name, kw):
     model = create_model(name, **kw)
+    for p in model.parameters(): p.data += .1*torch.randn_like(p)                       # so that mixing is far from uniform and counts
     x = torch.randn(2, model.config['in_chans'], *[model.config['image_size']]*2)
     return model, B.plain_twin(model), x
 
@@ -21,18 +22,20 @@ def both(name, kw):
 def test_the_plain_model_gives_the_same_logits_and_gradients(name, kw):
     model, twin, x = both(name, kw)
     for m in (model, twin): m(x).square().sum().backward()
-    assert (model(x) - twin(x)).abs().max() < 1e-5
+    a, b = model(x), twin(x)
+    assert (a - b).abs().max() < 1e-4*a.abs().max() and a.std() > .1
     theirs = dict(twin.named_parameters())
     for n, p in model.named_parameters():
         far, most = (p.grad - theirs[n].grad).abs().max(), p.grad.abs().max()
         if 'interactions' in n and n.endswith('mlp.4.bias'): continue                   # no effect: a softmax over tokens does not see it
-        assert most > 0 and far <= 1e-3*most, n
+        assert most > 1e-6 and far <= 1e-3*most, n
 
 def test_the_comparison_would_see_another_order(monkeypatch):
+    "The finest scale's tokens go to the wrong regions. (All scales alike would change nothing: regions have no order of their own.)"
     model, twin, x = both('dems_nano', {})
     right = B.PlainModel.correspondence
-    monkeypatch.setattr(B.PlainModel, 'correspondence', lambda self, *a: right(self, *a).roll(1, 0))
-    assert (model(x) - twin(x)).abs().max() > 1e-4
+    monkeypatch.setattr(B.PlainModel, 'correspondence', lambda self, fine, device: right(self, fine, device).roll(int(fine == self.grids[0]), 0))
+    assert (model(x) - twin(x)).abs().max() > 1e-2
 
 def test_no_twin_for_another_model():
     model = create_model('dems_nano')
@@ -139,7 +142,7 @@ def test_the_estimate_is_what_a_larger_batch_keeps(precision):
 def test_the_tables_are_what_the_plain_model_keeps():
     rows = B.growth('dems_nano', (16, 32, 64), rounds=1)
     assert [r['tokens'] for r in rows] == [22, 85, 337]
-    assert rows[-1]['plain']['kept'] > 1.5*rows[-1]['here']['kept']
+    assert rows[-1]['plain']['kept'] > 1.2*rows[-1]['here']['kept']
     assert rows[-1]['here']['kept']/rows[-2]['here']['kept'] < 4.2                       # four times the tokens
 
 def test_largest_image():
@@ -173,10 +176,9 @@ def test_result_files_say_where_they_come_from():
 
 # imports
 def test_nothing_heavy_is_imported_beyond_fastai():
-    code = 'import sys, fastai.vision.all; before = set(sys.modules); import dems_nb.model, dems_nb.training, dems_nb.augment, dems_nb.visualize, dems_nb.benchmark; print(*sorted({m.split(".")[0] for m in set(sys.modules) - before}))'
+    code = 'import sys, fastai.vision.all; top = lambda: {m.split(".")[0] for m in sys.modules}; before = top(); import dems_nb.model, dems_nb.training, dems_nb.augment, dems_nb.visualize, dems_nb.benchmark; print(*sorted(top() - before))'
     new = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=root, capture_output=True, text=True, check=True).stdout.split()
-    std = set(sys.stdlib_module_names) | {m.split('.')[0] for m in sys.builtin_module_names}
-    assert 'dems_nb' in new and {n for n in new if n not in std and not n.startswith('_')} <= {'dems_nb', 'safetensors', 'torch', 'mpl_toolkits', 'matplotlib'}, new
+    assert 'dems_nb' in new and set(new) - set(sys.stdlib_module_names) <= {'dems_nb', 'safetensors'}, new
 
 # the command
 def bench(monkeypatch, *flags):
@@ -209,7 +211,7 @@ def test_growth_and_battery(monkeypatch, capsys, tmp_path):
     assert [r['image_size'] for r in json.loads((tmp_path/'g.json').read_text())['growth']] == [16, 32]
     assert bench(monkeypatch, '--battery', '--model', 'dems_nano', '--batch_size', 250, '--steps', 1, '--device', 'cpu', '--dataset', 'sample', '--json', tmp_path/'b.json') == 0
     r = json.loads((tmp_path/'b.json').read_text())
-    assert not r['failed'] and r['epoch']['dems_nano']['images'] == 5750 and r['waits'] == {'dems_nano': []} and r['command']
+    assert not r['failed'] and r['epoch']['dems_nano']['images'] == 6000 and r['waits'] == {'dems_nano': []} and r['command']
 
 wrong = [('--model nope', "unknown model 'nope': the known ones are"), ('--device tpu', "device is 'tpu': give cpu or cuda"), ('--batch_size 0', 'batch_size is 0: give 1 or more'),
          ('--steps -1', 'steps is -1: give 1 or more'), ('--threads 0', 'threads is 0: give 1 or more'), ('--precision fp8', "precision is 'fp8': the known ones are fp32, bf16"),
