@@ -241,7 +241,7 @@ def __call__(self:TrainingStep) -> torch.Tensor: # the loss, still on the device
     self.opt.step()
     return loss
 
-# %% ../nbs/10_benchmark.ipynb #5db8c924
+# %% ../nbs/10_benchmark.ipynb #f09382b2
 def compare(
     model:ViT, # any model of this kit, on its device
     batch_size:int=32, # images a step
@@ -255,7 +255,7 @@ def compare(
     steps = {f'{name}, {p}': TrainingStep(m, batch_size, p) for name, m in (('plain', twin), ('here', model))
              for p in dict.fromkeys(('fp32', *precisions))}
     if compile: steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True) for p in precisions})
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter     # one thread: other programs do not count
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter # not the neighbours'
     took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device, 2 if compile else 1, clock)
     def row(name, t):
         ratios = {k: spread(took[f'plain, {p}']/t) for k, p in (('ratio', 'fp32'), ('same', name.split(', ')[1]))}
