@@ -10,7 +10,7 @@ HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
         JUPYTER_DATA_DIR="$(HERE)/share/jupyter" JUPYTER_RUNTIME_DIR="$(HERE)/var/jupyter" PYTHONWARNINGS=ignore::FutureWarning
 
-.PHONY: help install demo test lab readme export run images
+.PHONY: help install demo test lab readme export run images docs
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
@@ -18,6 +18,7 @@ help:
 	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
 	@echo "make run     run the notebooks in place (one of them: NB=nbs/03_model.ipynb)"
 	@echo "make readme  write README.md from nbs/index.ipynb"
+	@echo "make docs    build the site of the course in _docs/html (nothing is run, nothing fetched by its pages)"
 	@echo "make images  draw the README's pictures (the viewer's needs a browser)"
 
 install: $(STAMP)
@@ -61,3 +62,8 @@ readme: $(STAMP)
 
 images: $(STAMP)
 	$(TIDY) $(BIN)/python tests/draw_images.py
+
+# The site: the committed notebooks with their outputs, and API pages. Sphinx is installed when it is first wanted.
+docs: $(STAMP)
+	@$(BIN)/python -c 'import furo, myst_nb' 2> /dev/null || $(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'
+	$(TIDY) $(BIN)/python docs/build.py _docs
