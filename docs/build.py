@@ -38,7 +38,8 @@ def page(path):
         if text.strip().startswith('#| default_exp'): c['metadata']['tags'] = ['remove-cell']
         if c['cell_type'] == 'markdown': c['source'] = absolute(re.sub(r'\A# ', '## ', text) if i else text, path)
         for o in c.get('outputs', ()):
-            if 'text/markdown' in o.get('data', {}): o['data']['text/markdown'] = absolute(''.join(o['data']['text/markdown']), path)
+            if 'text/markdown' in o.get('data', {}):                  # Sphinx does not look for links in outputs
+                o['data']['text/markdown'] = re.sub(r'\]\(([\w/.]+)\.ipynb', r'](\1.html', absolute(''.join(o['data']['text/markdown']), path))
     return nb
 
 def absolute(text, path):
@@ -69,7 +70,7 @@ def api_page(module, notebook):
     lines = [head, '='*len(head), '', f'.. py:module:: {head}', '', f'Developed in :doc:`/{notebook}`.', '']
     for name in mod.__all__:
         thing = getattr(mod, name)
-        if not callable(thing): lines += [f'.. py:data:: dems_nb.{module}.{name}', '', f'   {constant(mod, name)}', '']
+        if not callable(thing): lines += [f'.. py:data:: {name}', '', f'   {constant(mod, name)}', '']
         elif isinstance(thing, type): lines += [f'.. autoclass:: dems_nb.{module}.{name}', '   :members:', '']
         else: lines += [f'.. autofunction:: dems_nb.{module}.{name}', '']
     return '\n'.join(lines)

@@ -40,6 +40,7 @@ html_static_path = ['static']
 html_css_files = ['site.css']
 html_copy_source = html_show_sourcelink = False
 html_last_updated_fmt = None
+html_show_search_summary = False                          # a page from a disk may not fetch others
 html_permalinks_icon = '#'
 pygments_style, pygments_dark_style = 'default', 'github-dark'
 html_theme_options = dict(light_css_variables={'color-brand-primary': '#005a9c', 'color-brand-content': '#005a9c', 'color-brand-visited': '#005a9c'},

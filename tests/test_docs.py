@@ -72,7 +72,9 @@ def described(text):
     code, lines, out = ast.parse(text), text.splitlines(), {}
     public = ast.literal_eval(next(n.value for n in code.body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__'))
     comment = lambda n: re.sub('`', '', lines[n.lineno - 1].rpartition('# ')[2]).strip()
-    def of(f): return [(a.arg, comment(a)) for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs) if a.arg not in ('self', 'cls') and '# ' in lines[a.lineno - 1]]
+    def of(f): # a comment belongs to the last argument of its line
+        last = {a.lineno: a for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)}.values()
+        return [(a.arg, comment(a)) for a in last if a.arg not in ('self', 'cls') and '# ' in lines[a.lineno - 1]]
     for n in code.body:
         if isinstance(n, ast.ClassDef) and n.name in public:
             out[n.name] = [(f.target.id, comment(f)) for f in n.body if isinstance(f, ast.AnnAssign)]
