@@ -1,5 +1,5 @@
 "The house in order: modules are the notebooks', README is the index's, notebooks are clean and readable, metadata is in one place."
-import ast, configparser, hashlib, json, re, shutil, subprocess, sys, pytest
+import ast, configparser, hashlib, json, re, shutil, subprocess, sys, pytest, yaml
 from pathlib import Path
 
 root = Path(__file__).parent.parent
@@ -130,3 +130,25 @@ def test_the_repository_stays_small():
     try: names = subprocess.run(['git', 'ls-files'], cwd=root, capture_output=True, text=True, check=True).stdout.split('\n')
     except (OSError, subprocess.CalledProcessError): pytest.skip('not a git checkout')
     assert sum((root/n).stat().st_size for n in names if n and (root/n).is_file()) < 15_000_000
+
+# the pages around the project
+def test_the_citation_is_of_this_version():
+    cff = yaml.safe_load((root/'CITATION.cff').read_text())
+    assert {'cff-version', 'message', 'title', 'authors'} <= cff.keys() and cff['version'] == cfg['version'] and cff['license'] == 'Apache-2.0'
+    assert cff['references'][0]['title'] in (root/'README.md').read_text()
+
+def test_the_changelog_knows_this_version(): assert cfg['version'] in (root/'CHANGELOG.md').read_text()
+
+def test_the_workflow_runs_what_must_hold():
+    flow = yaml.safe_load((root/'.github/workflows/test.yml').read_text())
+    (job,) = flow['jobs'].values()
+    assert '.ci/run' in [s.get('run') for s in job['steps']]
+    assert cfg['min_python'] in job['strategy']['matrix']['python']
+
+def test_quarto_has_its_settings():
+    assert 'nbdev.yml' in yaml.safe_load((root/'nbs/_quarto.yml').read_text())['metadata-files']
+
+def test_what_contributors_are_told_to_run_exists():
+    text, targets = (root/'CONTRIBUTING.md').read_text(), (root/'Makefile').read_text()
+    asked = set(re.findall(r'make ([a-z]+)', text))
+    assert asked and all(re.search(rf'^{t}:', targets, re.M) for t in asked)
