@@ -76,7 +76,7 @@ def compare(
     said = f'{int(bad.sum())} of {bad.numel()} values differ, first at {place}: '
     raise Wrong(f'{at}{said}yours {got[tuple(first)].item():.6g}, expected {want[tuple(first)].item():.6g}', draw)
 
-# %% ../nbs/14_exercises.ipynb #424c0ce0
+# %% ../nbs/14_exercises.ipynb #ad18ae4a
 def compare_number(
     got, # the student's number
     want:float, # what it should be
@@ -87,7 +87,7 @@ def compare_number(
 ):
     "Compare a number. Raises `Wrong` naming the mistake."
     at = f'{case}: ' if case else ''
-    if isinstance(got, torch.Tensor) and got.numel() == 1 and got.ndim == 0: got = got.item()
+    if getattr(got, 'size', 0) == 1 or isinstance(got, torch.Tensor) and got.numel() == 1: got = got.item()       # numpy, torch
     if isinstance(got, bool) or not isinstance(got, (int, float)):
         shape = f' of shape {tuple(got.shape)}' if isinstance(got, torch.Tensor) else ''
         raise Wrong(f'{at}{name} is one number, this is a {type(got).__name__}{shape}')
@@ -273,7 +273,7 @@ def _00_1(my_map):
                 draw=lambda: _draw_map(fine, coarse, got))
     return f'{len(pairs)} pairs of grids, each fine token in its coarse one'
 
-# %% ../nbs/14_exercises.ipynb #8db03aed
+# %% ../nbs/14_exercises.ipynb #4ce538f4
 @exercise('00.2', 'how far apart a region lies')
 def _00_2(stretch, why):
     for layout in (TokenLayout(4, (1, 2)), TokenLayout(8, (1, 2, 4)), TokenLayout(32), TokenLayout(24, (2, 6, 12))):
@@ -296,7 +296,7 @@ def _00_2(stretch, why):
             compare_number(got[1], own, 'the second number (in the sequence)', case)
     compare_choice(why, 'b', {
         'a': 'attention compares every token with every other, wherever they stand; exchange two and it does the same',
-        'c': 'the position embedding is put in sequence order with the same table, so it would fit any order'})
+        'c': 'both orders hold every token once; only their places differ'})
     return 'a region is 85 places long in the sequence, and up to 337 scale by scale: a reshape finds it, no index needed'
 
 # %% ../nbs/14_exercises.ipynb #ec97366f
@@ -479,7 +479,7 @@ def _mixing_contract(rule, x, L):
             slips={'the normalised tokens were mixed: X itself is': D.mT @ nn.functional.layer_norm(x, (C,))})
     return D
 
-# %% ../nbs/14_exercises.ipynb #c149fad0
+# %% ../nbs/14_exercises.ipynb #5db044ee
 def _query_scores(rule, x, L):
     "Raise `Wrong` unless the scores are LayerNorm(x) · query / √dim."
     C, D = x.shape[-1], rule.weights(x)
@@ -490,8 +490,10 @@ def _query_scores(rule, x, L):
     queries = [p for p in free if [n for n in p.shape if n > 1] in ([L, C], [C, L])]
     if len(queries) != 1: return
     q = queries[0].normal_(); shapes = [tuple(p.shape) for p in free if p is not q]
-    if (L,) in shapes or (C, C) in shapes: raise Wrong('a bias or a key projection: the score is the dot product alone')
-    if any(p.numel() == 1 for p in free): raise Wrong('a scalar like s: here the score is the dot product over √dim alone')
+    if (L,) in shapes or (C, C) in shapes:
+        raise Wrong('a bias or a key projection, used or left over: the score is the dot product alone')
+    if any(p.numel() == 1 for p in free):
+        raise Wrong('a scalar like s, used or left over: here the score is the dot product over √dim alone')
     q = q.squeeze() if q.squeeze().shape == (L, C) else q.squeeze().T
     s = nn.functional.layer_norm(x, (C,)) @ q.T
     slips = {'the √dim is missing': s, 'divided by √n_mixed, not by √dim': s/L**.5, 'divided by dim, not by √dim': s/C,
@@ -500,7 +502,7 @@ def _query_scores(rule, x, L):
     want, case = (s/C**.5).softmax(2), 'softmax of LayerNorm(x) · query/√dim'
     compare(rule.weights(x), want, 'batch region token mixed', case, slips, eps=1e-3)
 
-# %% ../nbs/14_exercises.ipynb #f662e2b5
+# %% ../nbs/14_exercises.ipynb #3412772c
 @exercise('02.4', 'another mixing rule')
 @torch.no_grad()
 def _02_4(Rule):
@@ -515,13 +517,15 @@ def _02_4(Rule):
     if not torch.allclose(rule(x), rule(x[:, :, shuffle]), atol=1e-4):
         raise Wrong('the order of the tokens matters: shuffled inside their region, they give other mixed tokens')
     rule(x[:, :, :7])
-    if not sum(p.numel() for p in rule.parameters()): raise Wrong('nothing to learn: make the queries an nn.Parameter')
+    norms = {id(p) for m in rule.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    if not any(id(p) not in norms for p in rule.parameters()):
+        raise Wrong('the queries are not learned: make them an nn.Parameter')
     parts, whole = (rule(x)[0, 0].std(0).mean()/x[0, 0].std(0).mean()).item(), rule(x)[0, 0]
     if (whole - whole[:1]).abs().max() < 1e-6: raise Wrong('all mixed tokens are equal: give each a query of its own')
     _query_scores(rule, x, L)
     return f'convex, by region, without order; its fresh mixed tokens are {parts:.1%} as different as the tokens'
 
-# %% ../nbs/14_exercises.ipynb #4b2952df
+# %% ../nbs/14_exercises.ipynb #a61e5c62
 @exercise('03.1', 'a pre-norm block')
 @torch.no_grad()
 def _03_1(my_block):
@@ -529,8 +533,7 @@ def _03_1(my_block):
     for b, t, dim, heads in [(1, 2, 4, 1), (2, 5, 8, 2), (2, 21, 16, 4)]:
         case, block, x = f'{b} image, {t} tokens, dim {dim}', Block(dim, heads).eval(), 2*torch.randn(b, t, dim) + 1
         for n in (block.norm1, block.norm2): n.weight.uniform_(.5, 2); n.bias.uniform_(-1, 1)
-        block.forward = closed
-        n1, n2, attn, mlp = block.norm1, block.norm2, block.attn, block.mlp
+        block.forward = closed; n1, n2, attn, mlp = block.norm1, block.norm2, block.attn, block.mlp
         y, z, w = x + attn(n1(x)), n1(x) + attn(n1(x)), n1(x + attn(x))
         slips = {'both residuals are forgotten: a branch is added to x': mlp(n2(attn(n1(x)))),
                  'the first residual is forgotten: add attention to x': attn(n1(x)) + mlp(n2(attn(n1(x)))),
@@ -539,6 +542,8 @@ def _03_1(my_block):
                  'the residual takes the normalised tokens: add to x itself': z + mlp(n2(z)),
                  'the second branch reads the input of the block: it should read what attention left': y + mlp(n2(x)),
                  'the second branch is added to the input of the block: attention is lost': x + mlp(n2(y)),
+                 'the residuals take the normalised tokens: add to x itself': (v := n2(z)) + mlp(v),
+                 'norm1 and norm2 are exchanged': (u := x + attn(n2(x))) + mlp(n1(u)),
                  'norm1 is used twice': y + mlp(n1(y)), 'the LayerNorms are missing': x + attn(x) + mlp(x + attn(x)),
                  'the LayerNorm of attention is missing': x + attn(x) + mlp(n2(x + attn(x))),
                  'the LayerNorm of the MLP is missing': y + mlp(y),
@@ -546,7 +551,7 @@ def _03_1(my_block):
         compare(ask(my_block, block, x, case=case), y + mlp(n2(y)), 'batch token dim', case, slips)
     return 'three sizes, attention and MLP, each with its LayerNorm and its residual'
 
-# %% ../nbs/14_exercises.ipynb #5d6f43ed
+# %% ../nbs/14_exercises.ipynb #f24861db
 @exercise('03.2', 'what the attention products cost')
 def _03_2(attention_macs, why):
     one = DEMSViT(8, (2, 4), mix_before=(2,), n_mixed=(2,), in_chans=1, dim=8, depth=3, heads=2)
@@ -560,7 +565,7 @@ def _03_2(attention_macs, why):
         cost = lambda tokens: sum(2*n*n*c['dim'] for n in tokens)
         first, one_later = l.n_tokens + 1, [l.n_tokens, *lengths[:-1]]
         slips = {'the class token was forgotten: it is in the sequence': cost(lengths),
-                 'one product was counted, there are two': want//2, 'these are FLOPs: a multiply-add is two of them': 2*want,
+                 'one product was counted, there are two': want//2, 'twice too much: FLOPs, or a batch of two images': 2*want,
                  'every head was given the full width: each has dim/heads': want*c['heads'],
                  'one head was counted': want//c['heads'], 'one block was counted': cost([first]),
                  'the mixing was forgotten: later blocks read fewer tokens': cost([first]*c['depth']),
@@ -600,7 +605,7 @@ def _unfit(answer, own, given, case):
         if not isinstance(e.__cause__, KeyError): raise
         raise Wrong(f'{e}: look only at names that both have') from None
 
-# %% ../nbs/14_exercises.ipynb #94112575
+# %% ../nbs/14_exercises.ipynb #a69fe35c
 @exercise('04.1', 'what does not fit')
 def _04_1(unfit):
     z = torch.zeros
@@ -609,7 +614,7 @@ def _04_1(unfit):
              'a broadcastable shape': (dict(a=z(4, 3), b=z(3)), dict(a=z(1, 3), b=z(3))),
              'several, in no order': ({k: z(2) for k in 'dbca'}, {k: z(2) for k in 'dfe'})}
     for case, (own, given) in cases.items():
-        got = _unfit(unfit, own, given, case)
+        got = _unfit(unfit, dict(own), dict(given), case)
         if not isinstance(got, (tuple, list)) or len(got) != 3: raise Wrong(f'{case}: give three lists, not {got!r}')
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
         shape = sorted(k for k in own if k in given and own[k].shape != given[k].shape)

@@ -105,7 +105,7 @@ def stretch(layout, region):
     return length(layout.order[at]), length(at)
 why = 'a'
 '''),
-('it would fit any order', '''
+('only their places differ', '''
 def stretch(layout, region):
     at = (layout.region == region).nonzero().flatten()
     length = lambda at: int(at.max() - at.min()) + 1
@@ -142,7 +142,13 @@ def my_map_2d(fine, coarse):
 def my_map_2d(fine, coarse): return correspondence_map(fine[0], coarse[0])          # square images only
 ''')]}
 
-right = {'00.3': ['''
+right = {'00.2': ['''
+def stretch(layout, region):
+    p = (layout.region == region).numpy().nonzero()[0]
+    o = layout.order.numpy()[p]
+    return o.max() - o.min() + 1, len(p)
+why = 'b'
+'''], '00.3': ['''
 def my_map_2d(fine, coarse):
     n = fine[0] // coarse[0]
     return torch.tensor([[(n*R + i)*fine[1] + n*C + j for i in range(n) for j in range(n)] for R in range(coarse[0]) for C in range(coarse[1])])

@@ -89,7 +89,8 @@ why = 'c'
     ('there is no softmax', mixing(weights='scores.abs()')),
     ('some weights are negative', mixing(weights='scores')),
     ('the normalised tokens were mixed', mixing(out='self.weights(x).mT @ self.norm(x)')),
-    ('make the queries an nn.Parameter', mixing(queries='torch.randn(n_mixed, dim)')),
+    ('make them an nn.Parameter', mixing(queries='torch.randn(n_mixed, dim)')),
+    ('make them an nn.Parameter', mixing(queries='torch.randn(n_mixed, dim)').replace(', elementwise_affine=False', '')),
     ('regions talk to each other', mixing(f'{PLAIN} * x.mean((1, 2), keepdim=True)[..., :1]')),
     ('the order of the tokens matters', mixing(f'{PLAIN} + torch.arange(x.shape[2])[:, None]')),
     ('give each a query of its own', mixing(queries='nn.Parameter(torch.randn(1, dim).repeat(n_mixed, 1))')),
@@ -115,7 +116,7 @@ def my_interaction(mix, x):
     return torch.stack([(e[..., l:l+1]/e[..., l:l+1].sum(2, keepdim=True)*x).sum(2) for l in range(mix.n_mixed)], 2)
 '''],
 '02.2': [perplexity('torch.special.entr(D).sum(1).exp()'), perplexity('(1/D.clamp_min(1e-30)**D).prod(1)'), perplexity('2**(-(D*D.log2()).nan_to_num(0).sum(1))')],
-'02.3': [effective('float(1/torch.prod(p**p))'), effective('torch.exp(-torch.xlogy(p, p).sum())')],
+'02.3': [effective('float(1/torch.prod(p**p))'), effective('torch.exp(-torch.xlogy(p, p).sum())'), effective('torch.special.entr(p).sum().exp()[None, None]')],
 '02.4': [mixing(), mixing(queries='nn.Parameter(.02*torch.randn(n_mixed, dim))'),
          mixing('self.norm(x) @ self.queries / x.shape[-1]**.5', queries='nn.Parameter(torch.randn(dim, n_mixed))'),
          mixing('self.queries(self.norm(x)) * x.shape[-1]**-.5', queries='nn.Linear(dim, n_mixed, bias=False)').replace(', elementwise_affine=False', ''),

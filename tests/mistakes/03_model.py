@@ -20,6 +20,8 @@ mistakes = {
     ('the second residual is forgotten', block('x = x + block.attn(block.norm1(x))', 'return block.mlp(block.norm2(x))')),
     ('this is post-norm', block('x = block.norm1(x + block.attn(x))', 'return block.norm2(x + block.mlp(x))')),
     ('the residual takes the normalised tokens', block('x = block.norm1(x)', 'x = x + block.attn(x)', 'return x + block.mlp(block.norm2(x))')),
+    ('the residuals take the normalised tokens', block('x = block.norm1(x)', 'x = x + block.attn(x)', 'x = block.norm2(x)', 'return x + block.mlp(x)')),
+    ('norm1 and norm2 are exchanged', block('x = x + block.attn(block.norm2(x))', 'return x + block.mlp(block.norm1(x))')),
     ('reads the input of the block', block('return x + block.attn(block.norm1(x)) + block.mlp(block.norm2(x))')),
     ('attention is lost', block('y = x + block.attn(block.norm1(x))', 'return x + block.mlp(block.norm2(y))')),
     ('norm1 is used twice', block('x = x + block.attn(block.norm1(x))', 'return x + block.mlp(block.norm1(x))')),
@@ -33,7 +35,7 @@ mistakes = {
 '03.2': [
     ('the class token was forgotten', macs("sum(2*(n - 1)**2*c['dim'] for n in tokens)")),
     ('one product was counted', macs("sum(n*n*c['dim'] for n in tokens)")),
-    ('these are FLOPs', macs("sum(4*n*n*c['dim'] for n in tokens)")),
+    ('twice too much: FLOPs', macs("sum(4*n*n*c['dim'] for n in tokens)")),
     ('every head was given the full width', macs("sum(2*n*n*c['dim']*c['heads'] for n in tokens)")),
     ('one head was counted', macs("sum(2*n*n*c['dim']//c['heads'] for n in tokens)")),
     ('the mixing was forgotten', macs("c['depth']*2*tokens[0]**2*c['dim']")),
