@@ -26,6 +26,7 @@ def test_opening(name):
     assert f'[Open in Colab](https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/nbs/{name}.ipynb)' in text
     assert '(glossary.ipynb)' in text and '(paper_map.ipynb)' in text
     assert source(second) == SETUP
+    assert not re.search(r'^- ', text, re.M), 'nbdev reads lines that begin with a dash as settings of the page: begin them with *'
 
 @pytest.mark.parametrize('name', COURSE)
 def test_the_reader_is_stopped_twice(name): assert '\n'.join(prose(name)).count('**Predict, then run.**') >= 2
