@@ -177,8 +177,8 @@ def _light(**kw):
     "What all runs of the studies share: batches of 50, which divide every size, and one-cycle training."
     return Recipe(**{**dict(dataset='fashionmnist', bs=50, schedule='one_cycle', flip=True, shift=2), **kw})
 
-# %% ../nbs/13_studies.ipynb #c196d195
-lr_grid = (1e-3, 2e-3, 4e-3, 8e-3)
+# %% ../nbs/13_studies.ipynb #a263f70d
+lr_grid = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 models = ('dems_nano', 'vit_nano')
 
 def _tuning(study, dataset, sizes, images, holdout=10_000):
