@@ -303,7 +303,7 @@ def shape_ledger(
         model.train(training)
     return pd.DataFrame(rows, columns=['stage', 'axes', 'sizes'])
 
-# %% ../nbs/03_model.ipynb #920b8b8c
+# %% ../nbs/03_model.ipynb #7047a376
 def count_cost(
     model:ViT, # any model of this kit
 ) -> dict: # trained, all: parameters without, with position embeddings; macs: multiply-adds; macs_without_attention; parts
@@ -320,7 +320,7 @@ def count_cost(
     everything = sum(q.numel() for q in model.parameters()) + model.tokenizer.pos.numel()
     macs, parts = counter.get_total_flops()//2, Counter()
     for name, part in [('tokenizer', 'tokenizer'), ('head', 'head')]: parts[part] = flops.get(name, 0)//2
-    for k in range(len(getattr(model, 'interactions', ()))): parts['interaction'] += flops[f'interactions.{k}']//2
+    for k in range(len(getattr(model, 'interactions', ()))): parts['interaction'] += flops.get(f'interactions.{k}', 0)//2
     for k in range(len(model.blocks)):
         qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2 for m in ('attn.qkv', 'attn.proj', 'attn', 'mlp'))
         parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj, 'mlp': mlp})  # attn is all three

@@ -52,7 +52,7 @@ class DataRecipe:
     label_smoothing:float=0. # share of the target spread over all classes
     seed:int=0 # of weights, order, augmentation and splits
 
-# %% ../nbs/07_training.ipynb #45a57516
+# %% ../nbs/07_training.ipynb #63935c2b
 @dataclass
 class Recipe(DataRecipe):
     "The hyperparameters of a training run: those of its data, and these. Raises `ValueError` for a value that cannot be."
@@ -69,7 +69,7 @@ class Recipe(DataRecipe):
     drop_path:float=0. # stochastic depth at the last block
     attn_drop:float=0. # dropout on the attention weights
     precision:str='auto' # 'bf16', 'fp16', 'fp32', or 'auto': bf16 where the device really has it
-    compile:bool=False # compile the model for training
+    compile:bool=False # compile model and augmentation for training
 
     def __post_init__(self):
         self.betas, self.dataset = tuple(self.betas), dataset_name(self.dataset)
@@ -259,16 +259,22 @@ class Autocast(Callback):
         if self.context is not None: self.context.__exit__(None, None, None)
         self.context = None
 
-# %% ../nbs/07_training.ipynb #58333470
+# %% ../nbs/07_training.ipynb #a464cc8a
 class CompileForTraining(Callback):
-    "Compile the model in place while it trains; the names of its weights stay."
+    "Compile the model, and the paper's augmentation, in place while they train; the names of the weights stay."
     order, compiled = 12, None
     def before_train(self):
-        if self.compiled is None: self.model.compile(); self.compiled = self.model._compiled_call_impl
+        if self.compiled is None:
+            self.model.compile()
+            self.compiled = self.model._compiled_call_impl
+            self.faster = {t: torch.compile(t.apply) for t in getattr(self.dls.train, 'tfms', ()) if isinstance(t, Augment)}
         self.model._compiled_call_impl = self.compiled
+        for t, f in self.faster.items(): t.apply = f
     def after_train(self): self.close()
     def close(self):
-        if self.compiled is not None: self.model._compiled_call_impl = None
+        if self.compiled is None: return
+        self.model._compiled_call_impl = None
+        for t in self.faster: vars(t).pop('apply', None)
 
 # %% ../nbs/07_training.ipynb #5ca7ed35
 class TidyLearner(Learner):

@@ -217,6 +217,17 @@ def test_compiling_leaves_the_names_and_the_numbers(monkeypatch):
     assert calls == [1] and list(a.model.state_dict()) == list(b.model.state_dict()) and b.model._compiled_call_impl is None
     for k, v in a.model.state_dict().items(): torch.testing.assert_close(v, b.model.state_dict()[k], atol=1e-5, rtol=1e-4)
 
+def test_compiling_takes_the_augmentation_along(monkeypatch):
+    made, real = [], torch.compile
+    def counted(f, **k): made.append(f.__self__); return real(f, **{**k, 'backend': 'eager'})
+    paper = {**tiny, 'augment': 'paper', 'flip': False, 'shift': 0}
+    a = T.train(T.Recipe(**paper), bar=False, device='cpu')
+    monkeypatch.setattr(torch, 'compile', counted)
+    b = T.train(T.Recipe(**paper, compile=True), bar=False, device='cpu')
+    [augment] = b.dls.train.tfms
+    assert made == [b.model, augment] and 'apply' not in vars(augment)                                    # once, and only while it trains
+    for k, v in a.model.state_dict().items(): torch.testing.assert_close(v, b.model.state_dict()[k], atol=1e-5, rtol=1e-3)
+
 def test_a_loss_of_nan_stops_the_run():
     class Nan(T.Callback):
         order = 30
