@@ -118,7 +118,7 @@ def resize_weights(
     w = w*((old > start) & (old < start + length))
     return w/w.sum(2, keepdim=True)
 
-# %% ../nbs/06_augment.ipynb #01e79ca7
+# %% ../nbs/06_augment.ipynb #0cb788b6
 def resized_crop(
     x:torch.Tensor, # float (batch, channels, height, width), 0 to 1
     box:torch.Tensor, # int64 (batch, 4): top, left, height, width, pixels
@@ -127,10 +127,10 @@ def resized_crop(
     "Cut a box out of each image and resize it to a square, as Pillow does it: rows, clamp, columns, clamp."
     top, left, h, w = box.unbind(1)
     W_y, W_x = resize_weights(top, h, x.shape[2], size), resize_weights(left, w, x.shape[3], size)
-    rows = torch.bmm(x.flatten(1, 2), W_x.mT).clamp(0, 1)                                # batch channel*height size
-    return (W_y[:, None] @ rows.unflatten(1, x.shape[1:3])).clamp(0, 1)
+    rows = torch.bmm(x.flatten(1, 2), W_x.mT).clamp_(0, 1)                               # batch channel*height size
+    return (W_y[:, None] @ rows.unflatten(1, x.shape[1:3])).clamp_(0, 1)
 
-# %% ../nbs/06_augment.ipynb #c9d66d08
+# %% ../nbs/06_augment.ipynb #143b8840
 def grey_of(
     x:torch.Tensor, # (batch, 1 or 3, height, width)
 ) -> torch.Tensor: # (batch, 1, height, width)
@@ -143,7 +143,7 @@ def blend(
     factor:torch.Tensor, # (batch,): 0 gives `duller`, 1 gives x, more goes beyond
 ) -> torch.Tensor: # the same shape, 0 to 1
     "Move each image away from something duller, or towards it; exactly x where the factor is 1 or the two are equal."
-    return (x + (1 - _each(factor))*(duller - x)).clamp(0, 1)
+    return (x + (1 - _each(factor))*(duller - x)).clamp_(0, 1)
 
 # %% ../nbs/06_augment.ipynb #d2a67626
 def brightness(
@@ -362,12 +362,12 @@ def _in_pieces(op, values, x, *params):
     n = max(1, values//x[0].numel())
     return torch.cat([op(*piece) for piece in zip(*(t.split(n) for t in (x, *params)))]) if len(x) > n else op(x, *params)
 
-# %% ../nbs/06_augment.ipynb #560302a7
+# %% ../nbs/06_augment.ipynb #bad187dd
 @patch
 def _do(self:Augment, x, *drawn):
     "What `apply` does, to as many images at once as it gets."
     d = Drawn(*drawn)
-    x = _in_pieces(lambda x, box: resized_crop(x.float()/255, box, self.size), 2**17, x, d.box)
+    x = _in_pieces(lambda x, box: resized_crop(x.float()/255, box, self.size), 2**18, x, d.box)
     x = where_chosen(x, d.jittered, color_jitter, d.factors, d.hue, d.order, inplace=True)
     x = where_chosen(x, d.greyed, grayscale, inplace=True)
     x = where_chosen(x, d.solarised, solarize, inplace=True)

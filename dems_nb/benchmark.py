@@ -10,8 +10,8 @@ __all__ = ['waiting', 'PlainAttention', 'PlainBlock', 'PlainInteraction', 'Plain
            'show_augmentation', 'time_augmentation', 'bench', 'print_bench', 'battery', 'step_waits', 'gpu_goals',
            'main']
 
-# %% ../nbs/10_benchmark.ipynb #07c7089f
-import argparse, json, numpy as np, pandas as pd, platform, re, subprocess, sys, time, torch
+# %% ../nbs/10_benchmark.ipynb #e0f2836f
+import argparse, json, numpy as np, os, pandas as pd, platform, re, subprocess, sys, time, torch
 import torch.nn.functional as F
 from collections import Counter
 from contextlib import contextmanager
@@ -459,7 +459,7 @@ def largest_image(
     fits = [s for s in range(step, 4096, step) if np.polyval(fit, 1 + per_pixel*s*s)*batch_size <= room]
     return max(fits, default=0)
 
-# %% ../nbs/10_benchmark.ipynb #fc15295e
+# %% ../nbs/10_benchmark.ipynb #86627e3d
 def profile_step(
     step, # a `TrainingStep`, or any function without arguments
     folder, # where trace.json and ops.csv go
@@ -468,6 +468,7 @@ def profile_step(
     "Profile one step after a first: write a Chrome trace, and the ten most expensive operations as a table."
     from torch.profiler import ProfilerActivity as A, profile
     cuda = torch.device(device).type == 'cuda'
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')                                     # the profiler's log of itself
     step()
     with profile(activities=[A.CPU, A.CUDA] if cuda else [A.CPU]) as p:
         step()
@@ -586,18 +587,24 @@ def time_augmentation(
     "How fast pictures are augmented and mixed, alone."
     return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device, warmup=2)['it'])
 
-# %% ../nbs/10_benchmark.ipynb #789ca33e
-def _whole_step(m, batch_size, precision, compile, rounds, n, seed):
-    "What `bench` says of the whole step: memory, images a second, augmentation, parts."
-    step = TrainingStep(m, batch_size, precision, seed=seed)
-    idle, peak = (peak_memory(f, step.device) for f in (lambda: None, step))
+# %% ../nbs/10_benchmark.ipynb #0a8cfdf7
+def _memory(step):
+    "What `bench` says of memory: before the first step, and at most in the second, when the optimizer has its state."
+    idle = peak_memory(lambda: None, step.device)
+    step()
+    return dict(idle_bytes=idle, peak_bytes=peak_memory(step, step.device))
+
+def _whole_step(step, compile, rounds, n, seed):
+    "What `bench` says of the whole step: images a second, augmentation, parts."
     whole = {'whole step': step}
-    if compile: whole['whole step, compiled'] = TrainingStep(m, batch_size, precision, True, seed)
+    if compile:
+        precision = 'bf16' if step.bf16 else 'fp32'
+        whole['whole step, compiled'] = TrainingStep(step.model, step.batch_size, precision, True, seed)
     took = take_turns(whole, rounds, n, step.device, warmup=2)
-    return dict(idle_bytes=idle, peak_bytes=peak, steps={k: spread(batch_size/t) for k, t in took.items()},
+    return dict(steps={k: spread(step.batch_size/t) for k, t in took.items()},
                 augmentation={k: time_augmentation(s, rounds, n) for k, s in whole.items()}, parts=time_parts(step, rounds, n))
 
-# %% ../nbs/10_benchmark.ipynb #455668eb
+# %% ../nbs/10_benchmark.ipynb #17631757
 def bench(
     model:str='dems_tiny', # a name for `create_model`
     batch_size:int=32, # images a step
@@ -615,12 +622,14 @@ def bench(
     m = create_model(model, drop_path=drop_path, attn_drop=attn_drop).to(device)
     out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop, seed=seed,
                **_machine(device))
+    step = TrainingStep(m, batch_size, precision, seed=seed)
+    out |= _memory(step)                                                                # before anything else has filled it
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
-    out |= _whole_step(m, batch_size, precision, compile, rounds, n, seed)
+    out |= _whole_step(step, compile, rounds, n, seed)
     out['gflop'], out['estimated_bytes'] = 6*count_cost(m)['macs']/1e9, estimate_memory(m.cpu(), batch_size, precision)
     return out
 
-# %% ../nbs/10_benchmark.ipynb #6c3c9676
+# %% ../nbs/10_benchmark.ipynb #8504d381
 def print_bench(
     r:dict, # what `bench` gave
 ):
@@ -637,7 +646,7 @@ def print_bench(
     print('\nparts of the step, each alone, forward and backward')
     print(show_parts(r['parts']).to_string())
     gib = lambda b: f'{b/2**30:.2f} GiB'
-    print(f'\nmemory: {gib(r["peak_bytes"])} at most in a step, {gib(r["idle_bytes"])} before it; '
+    print(f'\nmemory: {gib(r["peak_bytes"])} at most in a step, {gib(r["idle_bytes"])} before the first; '
           f'{gib(r["estimated_bytes"]["total"])} estimated for the step')
 
 # %% ../nbs/10_benchmark.ipynb #24922d6b
