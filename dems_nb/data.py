@@ -7,8 +7,9 @@ __all__ = ['fashion_classes', 'Images', 'resize_images', 'sample_images', 'Devic
            'Normalize', 'data_folders', 'open_image', 'to_square', 'to_middle', 'to_canvas', 'cache_folder',
            'list_datasets', 'dataset_name', 'get_dls', 'dataset_checksum']
 
-# %% ../nbs/05_data.ipynb #e55846d3
+# %% ../nbs/05_data.ipynb #0ee0890d
 import fcntl, gzip, hashlib, json, math, numpy as np, os, shutil, sys, tempfile, torch, warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -389,8 +390,13 @@ def _list_split(folder):
                          f'in train/ and val/' + (f'; so have {len(empty) - 1} more' if len(empty) > 1 else ''))
     return images, [f for c in classes for f in found[c] if not f.lower().endswith(IMG_EXTENSIONS)]
 
-# %% ../nbs/05_data.ipynb #61b612d9
+# %% ../nbs/05_data.ipynb #ce1acf52
 def _more(n): return f' and {n - 1:,} more' if n > 1 else ''
+
+def _kinds(paths):
+    "How many files end how, where there are several: ' (26 .gif, 1 .txt)'."
+    ends = Counter(os.path.splitext(f)[1].lower() or os.path.basename(f) for f in paths)
+    return f' ({", ".join(f"{n:,} {e}" for e, n in ends.most_common(5))})' if len(paths) > 1 else ''
 
 def _list_folder(root):
     "The image files of both splits, {split: {class: [files]}}. Warns once of files that are none."
@@ -402,7 +408,7 @@ def _list_folder(root):
         if only := sorted(splits[s].keys() - splits[other].keys()):
             raise ValueError(f'class {only[0]!r}{_more(len(only))} of {root} is in {s}/ and not in {other}/: '
                              'both must have the same classes')
-    if strays: warnings.warn(f'{strays[0]}{_more(len(strays))}: no picture by its name, skipped', stacklevel=2)
+    if strays: warnings.warn(f'{strays[0]}{_more(len(strays))}: no picture by its name{_kinds(strays)}, skipped', stacklevel=2)
     return splits
 
 # %% ../nbs/05_data.ipynb #f38ba879

@@ -112,7 +112,7 @@ def test_stray_files_are_named_in_one_warning(tmp_path):
     (root/'train'/'readme.md').write_bytes(b'x')
     (root/'train'/'.ipynb_checkpoints').mkdir()
     with pytest.warns() as said: train, *_ = load(root)
-    assert len(said) == 1 and f'{root}/train/a/notes.txt and 2 more: no picture by its name, skipped' == str(said[0].message)
+    assert len(said) == 1 and f'{root}/train/a/notes.txt and 2 more: no picture by its name (1 .txt, 1 .DS_Store, 1 .db), skipped' == str(said[0].message)
     assert len(train.y) == 5
 
 def broken_folder(tmp_path):
