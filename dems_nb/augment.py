@@ -13,14 +13,14 @@ import math, torch
 from typing import NamedTuple
 from fastcore.basics import patch
 
-# %% ../nbs/06_augment.ipynb #f3a83743
+# %% ../nbs/06_augment.ipynb #851ff42d
 def _each(v): return v.view(-1, 1, 1, 1)     # one number an image, to go with (batch, channels, height, width)
 def _rand(generator, *shape): return torch.rand(*shape, device=generator.device, generator=generator)
 
 def draw_coin(
     batch:int, # images
     generator:torch.Generator, # draws one number an image
-    p=.5, # probability of True: a number or a tensor that holds one
+    p=.5, # probability of True: a number, or a tensor with one entry
 ) -> torch.Tensor: # bool (batch,), on the generator's device
     "For each image: is it done or not?"
     return _rand(generator, batch) < p
@@ -167,7 +167,7 @@ def saturation(
     "Move each image away from its grey version, or towards it."
     return blend(x, grey_of(x), factor)
 
-# %% ../nbs/06_augment.ipynb #5157e6e7
+# %% ../nbs/06_augment.ipynb #a80bc96b
 def shift_hue(
     x:torch.Tensor, # (batch, 1 or 3, height, width), 0 to 1
     shift:torch.Tensor, # (batch,): turns of the colour wheel, -0.5 to 0.5
@@ -180,7 +180,7 @@ def shift_hue(
     from_red = (chroma - least - r + g + b)/chroma.clamp(min=1e-9)                       # a grey pixel has no hue: any will do
     h = torch.copysign(from_red, g - b) + 6*shift[:, None, None]
     h = h - 6*(h/6).floor()                                                              # from 0 to 6
-    share = torch.stack([(h - 3).abs() - 1, 2 - (h - 2).abs(), 2 - (h - 4).abs()], 1).clamp(0, 1)
+    share = torch.stack([(h - 3).abs() - 1, 2 - (h - 2).abs(), 2 - (h - 4).abs()], 1).clamp(0, 1)   # red is full near 0 and 6
     return least[:, None] + chroma[:, None]*share
 
 # %% ../nbs/06_augment.ipynb #162e633c
@@ -258,7 +258,7 @@ def gaussian_blur(
     "Blur each image by its own width."
     return blur_weights(sigma, x.shape[2])[:, None] @ x @ blur_weights(sigma, x.shape[3])[:, None].mT
 
-# %% ../nbs/06_augment.ipynb #1fe41368
+# %% ../nbs/06_augment.ipynb #d98c7821
 class AugmentSchedule:
     "How likely jitter, grey and solarise are in each epoch. Raises `ValueError` for a mode or number that cannot be."
     modes = ('cosine', 'frozen', 'off', 'three_way')
@@ -266,7 +266,7 @@ class AugmentSchedule:
         epochs:int, # epochs of the whole training, E
         p0:float=.6, # probability in epoch 0; the paper's tiny model has 0.6, the small one 0.8
         mode:str='cosine', # 'cosine' falls to 0, 'frozen' stays, 'off' is .8, .2, .2, 'three_way' is DeiT III's choice
-        in_chans:int=3, # channels of the pictures, 1 or 3; grey ones are never made grey
+        in_chans:int=3, # channels of the pictures, 1 or 3; making grey does nothing to grey ones
     ):
         if mode not in self.modes:
             raise ValueError(f'mode is {mode!r}: the known ones are {", ".join(map(repr, self.modes))}')

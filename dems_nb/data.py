@@ -214,7 +214,7 @@ def one_batch(self:DeviceDL) -> tuple: # (pictures, classes)
     if batch is None: raise ValueError(f'there is no batch: {len(self.dataset.y)} pictures, bs {self.bs}, start {start}')
     return batch
 
-# %% ../nbs/05_data.ipynb #fe75ec3c
+# %% ../nbs/05_data.ipynb #d9b78fbc
 @patch
 def shard(self:DeviceDL,
     rank:int, # which of the processes this is, from 0
@@ -231,7 +231,7 @@ def to_detach(self:DeviceDL,
     cpu:bool=True, # bring them to the CPU
     gather:bool=True, # not used between processes: their shares need not be equal, so add up after the epoch
 ): # the same, detached
-    "What a Learner calls for its figures: those of this process."
+    "What fastai's Learner calls on predictions and losses before it adds them up: those of this process."
     return to_detach(b, cpu, gather and self.world == 1)
 
 # %% ../nbs/05_data.ipynb #ee639c18
@@ -595,18 +595,24 @@ def _load_folder(root, image_size, crop, canvas, cache, workers, on_broken):
     train = get('train', *(('canvas', canvas) if crop else ('square', image_size)))
     return train, get('val', 'middle', image_size), list(splits['train']), lambda: get('train', 'middle', image_size)
 
-# %% ../nbs/05_data.ipynb #312dd2f8
+# %% ../nbs/05_data.ipynb #cf11fac4
+def _quota(counts, n, leave_one=False):
+    "How many of each class a part of `n` takes: its share, rounded; at least one, and with `leave_one` not all."
+    share, high = counts.double()*n/counts.sum(), counts - int(leave_one)
+    low = torch.ones_like(counts).minimum(high)
+    take = share.floor().long().maximum(low).minimum(high)
+    for step, end in ((1, high), (-1, low)):                                # one more for the most cheated, or one less
+        while step*int(take.sum()) < step*n:
+            lost = torch.where(take == end, -math.inf, step*(share - take))
+            take[lost.argmax()] += step
+    return take
+
 def _take(y, n, seed, leave_one=False):
     "A class-balanced part of the classes `y`: (indices of the part, indices of the rest), both ascending, from `seed`."
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(index(seed)))
-    counts, key = y.bincount(), torch.empty(len(y), dtype=torch.double)
-    for c in counts.nonzero().flatten():
-        mine = order[y[order] == c]
-        key[mine] = (torch.arange(len(mine)) + .5).double()/len(mine)
-        key[mine[0]] = 0
-        if leave_one: key[mine[-1]] = math.inf
-    order = key.argsort(stable=True)
-    return order[:n].sort().values, order[n:].sort().values
+    order, part = torch.randperm(len(y), generator=torch.Generator().manual_seed(index(seed))), torch.zeros(len(y), dtype=bool)
+    classes, counts = y.unique(return_counts=True)
+    for c, k in zip(classes, _quota(counts, n, leave_one).tolist()): part[order[y[order] == c][:k]] = True
+    return part.nonzero()[:, 0], (~part).nonzero()[:, 0]
 
 # %% ../nbs/05_data.ipynb #67d2ff2c
 def _check_part(name, n, counts, low, high):

@@ -76,7 +76,7 @@ def compare(
     said = f'{int(bad.sum())} of {bad.numel()} values differ, first at {place}: '
     raise Wrong(f'{at}{said}yours {got[tuple(first)].item():.6g}, expected {want[tuple(first)].item():.6g}', draw)
 
-# %% ../nbs/14_exercises.ipynb #ad18ae4a
+# %% ../nbs/14_exercises.ipynb #d448f5f3
 def compare_number(
     got, # the student's number
     want:float, # what it should be
@@ -84,6 +84,7 @@ def compare_number(
     case:str='', # what it was computed from, for the message
     slips:dict=None, # name of a usual mistake -> the number that it gives
     eps:float=1e-4, # largest difference allowed, in units of `want`
+    tol:float=0., # a difference that is always allowed: of float32, where `want` is nearly 0
 ):
     "Compare a number. Raises `Wrong` naming the mistake."
     at = f'{case}: ' if case else ''
@@ -91,7 +92,7 @@ def compare_number(
     if isinstance(got, bool) or not isinstance(got, (int, float)):
         shape = f' of shape {tuple(got.shape)}' if isinstance(got, torch.Tensor) else ''
         raise Wrong(f'{at}{name} is one number, this is a {type(got).__name__}{shape}')
-    near = lambda x: abs(got - x) <= eps*max(abs(x), abs(want)) or (got != got and x != x)       # nan is like nan
+    near = lambda x: abs(got - x) <= max(tol, eps*max(abs(x), abs(want))) or (got != got and x != x)   # nan is like nan
     if near(want): return
     for slip, value in (slips or {}).items():
         if near(value): raise Wrong(f'{at}{name} is {got:.6g}, expected {want:.6g}: {slip}')
@@ -732,7 +733,7 @@ def _once_each(got, n, case):
                     f'picture {int(times.argmin())} {"never" if times.min() == 0 else "once"}')
     if torch.equal(got, torch.arange(n)): raise Wrong(f'{case}: nothing was shuffled')
 
-# %% ../nbs/14_exercises.ipynb #1ef1bee3
+# %% ../nbs/14_exercises.ipynb #b2d03f9a
 @exercise('05.1', 'the order of an epoch')
 def _05_1(my_order):
     order = lambda *args: _one_order(my_order, *args)
@@ -750,6 +751,11 @@ def _05_1(my_order):
     for name, (a, b), (c, d) in [('sum', (3, 5), (4, 4)), ('product', (2, 6), (3, 4)), ('product', (0, 1), (0, 2))]:
         if torch.equal(order(n, bs, a, b), order(n, bs, c, d)):
             raise Wrong(f'seed {a} in epoch {b} and seed {c} in epoch {d} give one order: their {name} counts; use `seed_of`')
+    seen = {}
+    for at in [(s, e) for s in range(8) for e in (*range(100), 1000, 10_000, 100_000, 1_000_000)]:
+        other = seen.setdefault(tuple(order(30, 7, *at).tolist()), at)
+        say = 'seed {} in epoch {} and seed {} in epoch {} give one order: use `seed_of`'
+        if other != at: raise Wrong(say.format(*other, *at))
     return 'every picture once, from seed and epoch alone, and a continued epoch goes on where it broke off'
 
 # %% ../nbs/14_exercises.ipynb #d780d186
@@ -791,14 +797,15 @@ def _05_2(read_idx):
     _refuses(read_idx, data + b'0', 'a file with a byte too many')
     return 'five shapes, one axis to four; a file cut short is refused'
 
-# %% ../nbs/14_exercises.ipynb #af0be0a9
+# %% ../nbs/14_exercises.ipynb #7b0789e1
 def _numbers(got, case, name):
     "Two numbers that were given, as a tensor; raises `Wrong` for anything else."
     if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f'{case}: give two numbers, not a {type(got).__name__}')
     for g in got:
-        if isinstance(g, torch.Tensor) and g.numel() != 1:
-            raise Wrong(f'{case}: each {name} is one number, this is a Tensor of shape {tuple(g.shape)}')
-        if not isinstance(g, (int, float, torch.Tensor)): raise Wrong(f'{case}: each {name} is one number, this is {g!r}')
+        if hasattr(g, 'shape') and math.prod(g.shape) != 1:                            # of PyTorch or NumPy
+            raise Wrong(f'{case}: each {name} is one number, this is a {type(g).__name__} of shape {tuple(g.shape)}')
+        if not isinstance(g, (int, float)) and not hasattr(g, 'shape'):
+            raise Wrong(f'{case}: each {name} is one number, this is {g!r}')
     return torch.tensor([float(g) for g in got])
 
 # %% ../nbs/14_exercises.ipynb #4c195812
@@ -847,13 +854,14 @@ def _two_parts(my_holdout, y, n, seed):
     if len(held) != n: raise Wrong(f'{case}: {len(held)} are held back: rounding has changed their number')
     return held
 
-# %% ../nbs/14_exercises.ipynb #300f42a1
+# %% ../nbs/14_exercises.ipynb #538861e2
 @exercise('05.4', 'a stratified holdout')
 def _05_4(my_holdout):
-    for sizes, n in [((6, 4, 2), 6), ((40, 20, 20, 14, 6), 25), ((31, 800, 64, 5, 100), 200)]:
+    for sizes, n in [((6, 4, 2), 6), ((40, 20, 20, 14, 6), 25), ((300, *[3]*100), 240), ((31, 800, 64, 5, 100), 200)]:
         y = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         y = y[torch.randperm(len(y))]
-        held, case = _two_parts(my_holdout, y, n, 0), f'classes of {", ".join(map(str, sizes))} pictures, n={n}'
+        said = ', '.join(map(str, sizes)) if len(sizes) < 9 else '300 and a hundred times 3'
+        held, case = _two_parts(my_holdout, y, n, 0), f'classes of {said} pictures, n={n}'
         counts, share = y[held].bincount(minlength=len(sizes)), torch.tensor(sizes)*n/len(y)
         off = (counts - share).abs()
         said = f'{case}: class {int(off.argmax())} gives {int(counts[off.argmax()])}, its share is {share[off.argmax()]:.1f}'
@@ -867,7 +875,7 @@ def _05_4(my_holdout):
     if never > len(y)/100: raise Wrong(f'in 40 seeds {never} pictures were never held back: shuffle all of a class')
     return 'each class gives its share, up to rounding; nothing is in both parts, nothing lost'
 
-# %% ../nbs/14_exercises.ipynb #565f326e
+# %% ../nbs/14_exercises.ipynb #9156f558
 @exercise('06.1', 'the schedule')
 def _06_1(my_p):
     for epoch, epochs, p0 in [(0, 10, .6), (3, 8, .8), (5, 10, .6), (9, 10, .8), (300, 800, .6), (799, 800, .8)]:
@@ -882,45 +890,49 @@ def _06_1(my_p):
                  'the angle is in degrees; math.cos takes radians': p0*(1 + math.cos(180*epoch/epochs))/2,
                  'p0 is missing': want/p0, 'π is missing': p0*(1 + math.cos(epoch/epochs))/2}
         slips = {k: v for k, v in slips.items() if abs(v - want) > 1e-6}
-        compare_number(ask(my_p, epoch, epochs, p0, case=case), want, 'the probability', case, slips)
+        compare_number(ask(my_p, epoch, epochs, p0, case=case), want, 'the probability', case, slips, tol=1e-6)
     return 'six epochs of three trainings, from p0 to nearly 0'
 
-# %% ../nbs/14_exercises.ipynb #86116449
-def _cut_slips(x, hole, turned):
-    "What usual mistakes make of the pictures of a cutmix."
+# %% ../nbs/14_exercises.ipynb #a446e972
+def _cut_slips(x, hole, turned, wider):
+    "What usual mistakes make of the pictures of a cutmix; `turned` and `wider` are wrong boxes."
     cut = lambda other, hole: torch.where(hole.bool(), other, x)
     return {'the other picture is the next one, not the one before': cut(x.roll(-1, 0), hole), 'nothing was cut': x,
             'inside and outside are swapped': cut(x.roll(1, 0), 1 - hole),
             'rows and columns of the box are swapped': cut(x.roll(1, 0), turned),
+            'off by one: the box ends before bottom and before right': cut(x.roll(1, 0), wider),
+            'a picture already written over was copied: read from x, write into a clone': cut(x[-1:], hole),
             'the hole is black: put the other picture there': x*(1 - hole)}
 
-def _target_slips(t, share, sides):
-    "What usual mistakes make of its targets; `sides` is the mean share of the two sides."
+def _target_slips(t, share, sides, counted):
+    "What usual mistakes make of its targets; `sides` is the mean share of the two sides, `counted` that with channels."
     before = t.roll(1, 0)
     return {'the targets were not mixed': t, 'these are the targets of the other picture alone': before,
             'the shares are swapped: the box belongs to the other picture': share*before + (1 - share)*t,
             'half and half, whatever the area': (t + before)/2,
             'mixed with the next target, the picture with the one before': share*t + (1 - share)*t.roll(-1, 0),
             'the sides were averaged: the area counts': sides*t + (1 - sides)*before,
+            'channels were counted: the share is of pixels': counted*t + (1 - counted)*before,
             'the rows do not sum to 1: the own target was not made smaller': t + (1 - share)*before}
 
-# %% ../nbs/14_exercises.ipynb #8235d961
+# %% ../nbs/14_exercises.ipynb #5330ad66
 @exercise('06.2', 'cutmix, with its targets')
 def _06_2(my_cutmix):
     cases = [(3, 1, 4, 5, (1, 0, 3, 4)), (4, 3, 6, 6, (0, 2, 5, 6)), (2, 1, 4, 4, (0, 0, 0, 0))]
     for b, c, height, width, (top, left, bottom, right) in cases:
         case = f'{b} pictures of {height}×{width}, box from ({top}, {left}) to ({bottom}, {right})'
-        x, t, hole, turned = torch.rand(b, c, height, width), torch.eye(b + 1)[:b], *torch.zeros(2, height, width)
-        hole[top:bottom, left:right], turned[left:right, top:bottom] = 1, 1
+        x, t, hole, turned, wider = torch.rand(b, c, height, width), torch.eye(b + 1)[:b], *torch.zeros(3, height, width)
+        hole[top:bottom, left:right], turned[left:right, top:bottom], wider[top:bottom+1, left:right+1] = 1, 1, 1
         share, sides = 1 - hole.mean(), 1 - ((bottom - top)/height + (right - left)/width)/2
         got = ask(my_cutmix, x, t, top, left, bottom, right, case=case)
         if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f'{case}: give pictures and targets')
         pictures = torch.where(hole.bool(), x.roll(1, 0), x)
-        compare(got[0], pictures, 'batch channel row column', f'{case}, pictures', _cut_slips(x, hole, turned))
-        compare(got[1], share*t + (1 - share)*t.roll(1, 0), 'batch class', f'{case}, targets', _target_slips(t, share, sides))
+        compare(got[0], pictures, 'batch channel row column', f'{case}, pictures', _cut_slips(x, hole, turned, wider))
+        slips = _target_slips(t, share, sides, 1 - hole.mean()/c)
+        compare(got[1], share*t + (1 - share)*t.roll(1, 0), 'batch class', f'{case}, targets', slips)
     return 'three boxes, an empty one among them; each target has the share of its pixels'
 
-# %% ../nbs/14_exercises.ipynb #bcc23024
+# %% ../nbs/14_exercises.ipynb #394ea2e0
 @exercise('06.3', 'one draw for the whole batch')
 def _06_3(two_variances, why):
     for draws, n, alike in [(2, 2, .5), (5, 3, 1.), (40, 64, .9), (7, 100, 0.)]:
@@ -930,17 +942,18 @@ def _06_3(two_variances, why):
         pairs = {'the two are swapped: shared comes first': (own, shared), 'shared was given twice': (shared, shared),
                  'own is not divided by the number of pictures: a mean of n independent draws': (shared, own*n),
                  'own is divided by the number twice': (shared, own/n),
+                 'own is the shared variance divided by n: each picture has its own, add those up': (shared, shared/n),
                  'these are standard deviations, not variances': (shared.sqrt(), own.sqrt()),
                  'divided by draws − 1: these are all the draws there are': (shared*draws/(draws - 1), own*draws/(draws - 1)),
                  'over the pictures, not over the draws': (var(table.mean(0)), var(table, 1).mean()/n),
                  'shared is the mean variance of one picture: average over the pictures first': (own*n, own),
                  'own mixes up draws and pictures: take the variance of each picture over its draws': (shared, var(table)/n)}
         got = ask(two_variances, table, case=case)
-        compare(_numbers(got, case, 'variance'), torch.stack([shared, own]), 'way', case,
+        compare(_numbers(got, case, 'variance'), torch.stack([shared, own]), 'number', case,
                 {k: torch.stack(p) for k, p in pairs.items()}, eps=1e-3)
     compare_choice(why, 'b', {'a': 'with one draw all pictures lean the same way, and a mean over more of them leans as far',
                               'c': 'the draws are the same; whether they cancel in the mean is not. Try 10 pictures and 100'})
-    return 'with its own draws a batch averages them out, like 1/n; with one draw it is as noisy as one picture'
+    return 'with its own draws a batch averages them out, like 1/n; with one draw the variance stays, however large the batch'
 
 # %% ../nbs/14_exercises.ipynb #ff214ac6
 class _Calls(torch.overrides.TorchFunctionMode):
@@ -955,7 +968,7 @@ def _n_calls(f, *args):
     with _Calls() as calls: f(*args)
     return calls.n
 
-# %% ../nbs/14_exercises.ipynb #0f99380e
+# %% ../nbs/14_exercises.ipynb #fc0a169d
 def _boxed(b, c, height, width):
     "Random pictures, each with a box of its own."
     top, left = torch.randint(0, height - 1, (b,)), torch.randint(0, width - 1, (b,))
@@ -970,7 +983,13 @@ def _erased(x, box, end=0, keep=False):
         o[at] = im[at] if keep else 0
     return out
 
-# %% ../nbs/14_exercises.ipynb #bd8f9e31
+def _stripes(box, axis, size):
+    "The boxes, as long along an axis as the picture."
+    box = box.clone()
+    box[:, axis], box[:, axis + 2] = 0, size
+    return box
+
+# %% ../nbs/14_exercises.ipynb #b0bfc492
 @exercise('06.4', 'erasing, each image its own box')
 def _06_4(erase):
     for size in [(2, 1, 4, 5), (3, 3, 8, 6), (16, 3, 8, 8)]:
@@ -983,6 +1002,8 @@ def _06_4(erase):
                  'off by one: the box ends before top + height': _erased(x, box, 1),
                  'off by one: the box is too small': _erased(x, box, -1),
                  'the box was kept and the rest erased': _erased(x, box, keep=True), 'nothing was erased': x,
+                 'whole rows and columns are erased: both must hold, &':
+                 _erased(_erased(x, _stripes(box, 0, size[2])), _stripes(box, 1, size[3])),
                  'only the first channel was erased': torch.cat([_erased(x, box)[:, :1], x[:, 1:]], 1),
                  'all boxes were erased in every image': x*(_erased(torch.ones_like(x), box).amin(0))}
         slips = {k: v for k, v in slips.items() if not torch.equal(v, _erased(x, box))}

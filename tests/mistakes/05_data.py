@@ -51,6 +51,9 @@ def my_order(n, bs, seed, epoch, start):
     ('another seed gives the same order', order(seed='epoch')),
     ('their sum counts', order(seed='seed + epoch')),
     ('their product counts', order(seed='seed*epoch')),
+    ('give one order: use', order(seed='seed ^ epoch')),
+    ('give one order: use', order(seed='10*seed + epoch')),
+    ('give one order: use', order(seed='1000*seed + epoch')),
     ('counted from 1', order('torch.randperm(n, generator=g)[bs*start:] + 1')),
     ('nothing was shuffled', order('torch.arange(bs*start, n)')),
     ('a tensor is expected, this is a list', order('torch.randperm(n, generator=g)[bs*start:].tolist()')),
@@ -86,6 +89,15 @@ def my_holdout(y, n, seed):
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     return order[:n], order[n:]
 '''),
+    ('class 0 gives 140, its share is 120.0', '''
+def my_holdout(y, n, seed):
+    order, key = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed)), torch.empty(len(y))
+    for c in y.unique():
+        mine = order[y[order] == c]
+        key[mine] = (torch.arange(len(mine)) + .5)/len(mine)
+    order = key.argsort(stable=True)
+    return order[:n], order[n:]
+'''),
     ('rounding has changed their number', holdout('take = share.floor().long()')),
     ('rounding has changed their number', holdout('take = share.ceil().long()')),
     ('held and kept are swapped', holdout(out='(~mask).nonzero().flatten(), held')),
@@ -94,6 +106,26 @@ def my_holdout(y, n, seed):
     ('another seed holds back the same pictures', holdout(seed='0')),
     ('another seed holds back the same pictures', holdout(shuffled='torch.arange(len(y))')),
     ('asked twice', holdout(shuffled='torch.randperm(len(y))')),
-    ('were never held back', holdout(part='order[(y[order] == c) & (order >= len(y)//4)][:k]' )),
+    ('were never held back', holdout(part='order[(y[order] == c) & ((order >= len(y)//4) | ((y == c).sum() < 9))][:k]')),
     ('give int64 indices', holdout(out='mask, ~mask')),
     ('give two tensors', holdout(out='held'))]}
+
+right = {                                                        # right answers, in another style than the folded one
+'05.1': ['''
+def my_order(n, bs, seed, epoch, start):
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))[bs*start:]
+'''],
+'05.3': ['''
+def two_reports(right_valid, right_test):
+    valid, test = right_valid.numpy().astype(np.float32).mean(1), right_test.numpy().astype(np.float32).mean(1)
+    return test.max(), test[valid.argmax()]
+why = 'c'
+'''],
+'05.4': ['''
+def my_holdout(y, n, seed):
+    order = np.random.default_rng(seed).permutation(len(y))
+    order = torch.from_numpy(order[np.argsort(y.numpy()[order], kind='stable')])            # class by class, shuffled inside
+    held = torch.zeros(len(y), dtype=bool)
+    held[order[((torch.arange(n) + .5)*len(y)/n).long()]] = True                            # evenly spaced
+    return held.nonzero()[:, 0], (~held).nonzero()[:, 0]
+''']}

@@ -44,6 +44,14 @@ mistakes = {
     ('is the next one, not the one before', cutmix(by='-1, 0')),
     ('rows and columns of the box are swapped', cutmix('slice(left, right), slice(top, bottom)')),
     ('the hole is black', cutmix(other='0')),
+    ('the box ends before bottom', cutmix('slice(top, bottom + 1), slice(left, right + 1)')),
+    ('a picture already written over was copied', '''
+def my_cutmix(x, target, top, left, bottom, right):
+    out, s = x.clone(), (bottom - top)*(right - left)/(x.shape[2]*x.shape[3])
+    for i in range(len(x)): out[i, :, top:bottom, left:right] = out[i - 1, :, top:bottom, left:right]
+    return out, (1 - s)*target + s*target.roll(1, 0)
+'''),
+    ('channels were counted', cutmix(share='(bottom - top)*(right - left)/x[0].numel()')),
     ('nothing was cut', cutmix(out='x, (1 - s)*target + s*target.roll(1, 0)')),
     ('inside and outside are swapped', cutmix(copy='x.roll(1, 0)', other='x[at]')),
     ('argument 0 was changed in place', cutmix(copy='x')),
@@ -65,6 +73,7 @@ mistakes = {
     ('divided by draws − 1', variances('table.mean(1).var()', 'table.var(0).mean()/table.shape[1]')),
     ('over the pictures, not over the draws', variances('table.mean(0).var(unbiased=False)', 'table.var(1, unbiased=False).mean()/table.shape[1]')),
     ('average over the pictures first', variances('table.var(0, unbiased=False).mean()')),
+    ('add those up', variances(own='table.mean(1).var(unbiased=False)/table.shape[1]')),
     ('own mixes up draws and pictures', variances(own='table.var(unbiased=False)/table.shape[1]')),
     ('one number, this is a Tensor of shape', variances(out='shared, table.var(0)')),
     ('give two numbers', variances(out='shared')),
@@ -79,6 +88,7 @@ mistakes = {
     ('nothing was erased', erase(out='x')),
     ('only the first channel', erase(out='torch.cat([x[:, :1].masked_fill(hole[:, None], 0), x[:, 1:]], 1)')),
     ('erased in every image', erase(out='x.masked_fill(hole.any(0), 0)')),
+    ('both must hold, &', erase(out='x.masked_fill((rows[:, :, None] | columns[:, None, :])[:, None], 0)')),
     ('argument 0 was changed in place', erase(out='x.masked_fill_(hole[:, None], 0)')),
     ('axis 0 (batch) has size 1, not 2 (size 1 would broadcast', erase(out='x.masked_fill(hole[:, None], 0)[:1]')),
     ('it loops over images', '''
@@ -87,3 +97,12 @@ def erase(x, box):
     for im, (t, l, h, w) in zip(out, box.tolist()): im[:, t:t+h, l:l+w] = 0
     return out
 ''')]}
+
+right = {                                                        # right answers, in another style than the folded one
+'06.1': [p('p0*(1 + torch.cos(torch.tensor(math.pi*epoch/epochs)))/2')],
+'06.3': ['''
+def two_variances(table):
+    t = table.numpy()
+    return np.var(t.mean(1)), np.var(t, axis=0).sum()/t.shape[1]**2
+why = 'b'
+''']}
