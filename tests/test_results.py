@@ -140,6 +140,17 @@ def test_the_studies_say_what_the_ledger_says_now(nb):
     strip = lambda x: [[re.sub(r'<Figure size .*', '', t) for t in o] for o in x]
     assert strip(old) == strip(new), f'{nb.name} is older than the ledger: run it again'
 
+def test_readme_says_what_the_ledger_says_now():
+    rows = [r for r in R.read_ledger(ledger) if r['study'] == 'data_efficiency']
+    some = lambda n, stage, model: [r for r in rows if (r['data']['n_train'], r['stage'], r['recipe']['model']) == (n, stage, model)]
+    said = {l.split('|')[1].strip(): l for l in (root/'README.md').read_text().splitlines() if l.startswith('| ') and '±' in l}
+    assert set(said) == {'1,000', '4,000', '16,000', '60,000'}
+    for size, line in said.items():
+        ours, equal, cheap = (some(int(size.replace(',', '')), *k) for k in (('images', 'dems_nano'), ('images', 'vit_nano'), ('macs', 'vit_nano')))
+        means = ['{:.1f} ± {:.1f}'.format(*R.mean_interval([100*r['accuracy'] for r in k])) for k in (ours, equal, cheap)]
+        less = ['{:+.1f} ± {:.1f}'.format(*R.paired(ours, k)) for k in (equal, cheap)]
+        assert [c.strip() for c in line.split('|')[2:-1]] == [means[0], means[1], less[0], means[2], less[1]], size
+
 # the driver
 
 def sample(seed=0, epochs=2, **kw): return S.PlannedRun('example', 'images', Recipe(n_train=200, epochs=epochs, bs=50, seed=seed, **kw))
