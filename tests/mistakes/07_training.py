@@ -116,3 +116,12 @@ mistakes = {
     ('detach it', average(rule='d*self.a[k] + (1 - d)*model.weight')),
     ('by the names of the model', average(weights='list(self.a.values())')),
     ('weights: returned None', average(weights='None'))]}
+
+right = {                                                        # right answers, in another style than the folded one
+'07.3': ['''
+def common_share(g): return ((g.double() @ (1.1*g).double().mT).sum()/1.1/g.shape[2]/g.double().square().sum())
+why = 'b'
+''', '''
+def common_share(g): return (g.sum(2) + 1e-6).square().sum()/g.shape[2]/g.square().sum()      # rounding, as it were
+why = 'b'
+''']}
