@@ -1117,7 +1117,7 @@ def _07_3(common_share, why):
         'c': 'the gradient has a column for each mixed token, and the columns are nearly equal'})
     return '1 for equal ones, 1/4 for four at right angles, 0 where they cancel'
 
-# %% ../nbs/14_exercises.ipynb #c783535f
+# %% ../nbs/14_exercises.ipynb #a89d2abf
 def _best_of(p, n, k):
     "Expected best of k shares, each of n images and true accuracy p."
     j = torch.arange(n + 1, dtype=torch.float64)
@@ -1133,6 +1133,8 @@ def _07_4(luck, why):
                  'this is one standard deviation: the best of many lies further out': sd,
                  'the mean of the scores was taken, not the best': 0., 'the worst score was taken, not the best': -want,
                  'this is from the worst to the best: measure from the true accuracy': 2*want,
+                 'the best of all that was simulated: the best of the k scores of each row, then the mean over the rows':
+                     _best_of(p, n, 10_000) - p,
                  'one score of all images together: each of the k scores has its own n images': (p*(1 - p)/n/k)**.5}
         compare_number(ask(luck, p, n, k, case=case), want, 'the gain', case, slips, eps=.08)
     compare_choice(why, 'b', {
@@ -1161,7 +1163,7 @@ def _average_slips(trail, decay, n):
             'it began at zero: begin with a copy of the weights': many(start=torch.zeros_like(trail[0])),
             'this is the plain mean of all weights': torch.stack(trail[:n + 2]).mean(0)}
 
-# %% ../nbs/14_exercises.ipynb #989459b9
+# %% ../nbs/14_exercises.ipynb #96f0eb27
 def _update(average, model, weight, case):
     "Give the model its next weights and update the average; say what went wrong."
     with torch.no_grad(): model.weight.copy_(weight)
@@ -1181,7 +1183,9 @@ def _through_a_file(average):
     state = ask(average.state, case='state')
     bad = state if not isinstance(state, dict) else next((v for v in state.values() if not isinstance(v, torch.Tensor)), None)
     if bad is not None:
-        raise Wrong(f'state() is a dict of tensors, and this is a {type(bad).__name__}: wrap a number in torch.tensor')
+        nested = isinstance(bad, (dict, list, tuple))
+        mend = 'put its tensors into the state itself' if nested else 'wrap a number in torch.tensor'
+        raise Wrong(f'state() is a dict of tensors, and here is a {type(bad).__name__}: {mend}')
     return load(save({k: v.detach().clone().contiguous() for k, v in state.items()}))
 
 # %% ../nbs/14_exercises.ipynb #45cd440b
@@ -1215,7 +1219,7 @@ def _rolled(A, r, heads=lambda a: a.mean(0), step=None):
     for a in A: P = step(heads(a), P)
     return P
 
-# %% ../nbs/14_exercises.ipynb #4be1b7a3
+# %% ../nbs/14_exercises.ipynb #0a8019a1
 @exercise('08.1', 'attention rollout with residuals')
 def _08_1(my_rollout):
     for blocks, heads, n, r in [(2, 1, 2, .5), (2, 2, 3, .5), (3, 4, 5, .3)]:
@@ -1226,6 +1230,7 @@ def _08_1(my_rollout):
                  'multiplied in the wrong order: a later block stands on the left':
                      of(step=lambda a, P: P @ (r*eye + (1 - r)*a)),
                  'the residual and the rest are swapped: residual is what a token keeps': _rolled(A, 1 - r),
+                 'half and half, whatever `residual` says: it is an argument': _rolled(A, .5),
                  'the residual was added whole: the rows no longer sum to 1': of(step=lambda a, P: P + a @ P),
                  'the residual was taken once, after the product: it is in every block':
                      r*eye + (1 - r)*of(step=lambda a, P: a @ P),

@@ -96,6 +96,8 @@ mistakes = {
     ('the worst score was taken', luck('scores.min(1).mean() - p')),
     ('measure from the true accuracy', luck('(scores.max(1) - scores.min(1)).mean()')),
     ('one score of all images together', luck('scores.mean(1).std()')),
+    ('the best of all that was simulated', luck('scores.max(0).mean() - p')),
+    ('the best of all that was simulated', luck('scores.max() - p', draw='np.random.default_rng(0).binomial(n, p, (10_000, k))/n')),
     ('the gain is one number', luck('scores.max(1) - p')),
     ('each score spreads as much as before', luck('scores.max(1).mean() - p', 'a')),
     ('has k equal scores', luck('scores.max(1).mean() - p', 'c'))],
@@ -111,13 +113,59 @@ mistakes = {
     ('the number of updates was forgotten', average(state='self.a', load='self.a = state')),
     ('the average was forgotten: it began anew', average(load='pass')),
     ('the average was forgotten, the number of updates was not', average(state="{'n': torch.tensor(self.n)}", load="self.n = int(state['n'])")),
-    ('this is a int: wrap a number in torch.tensor', average(state="{**self.a, 'n': self.n}")),
+    ('here is a int: wrap a number in torch.tensor', average(state="{**self.a, 'n': self.n}")),
+    ('here is a dict: put its tensors into the state itself', average(state="{'a': self.a, 'n': torch.tensor(self.n)}")),
     ('update changed the model', average(more='model.load_state_dict(self.a)')),
     ('detach it', average(rule='d*self.a[k] + (1 - d)*model.weight')),
     ('by the names of the model', average(weights='list(self.a.values())')),
     ('weights: returned None', average(weights='None'))]}
 
 right = {                                                        # right answers, in another style than the folded one
+'07.1': ['''
+def my_lr(step, steps, epochs, warmup, peak, floor): return torch.tensor(lr_schedule(epochs, warmup, peak, floor))[step//steps]
+''', '''
+def my_lr(step, steps, epochs, warmup, peak, floor):
+    e = int(step/steps)
+    if e < warmup: return floor if warmup == 1 else floor*(1 - e/(warmup - 1)) + peak*e/(warmup - 1)
+    return floor + (peak - floor)*np.cos(np.pi*(e - warmup)/(epochs - warmup)/2)**2
+'''],
+'07.2': ['''
+def soft_loss(logits, targets):
+    logits, targets = logits.double().numpy(), targets.numpy()
+    top = logits.max(1, keepdims=True)
+    return (targets*(top + np.log(np.exp(logits - top).sum(1, keepdims=True)) - logits)).sum()/len(logits)
+why = 'b'
+''', '''
+def soft_loss(logits, targets): return -torch.einsum('bc,bc->b', logits.log_softmax(-1), targets).mean().item()
+why = 'b'
+'''],
+'07.4': ['''
+def luck(p, n, k):
+    torch.manual_seed(1)
+    right = torch.distributions.Binomial(n, torch.tensor(p)).sample((10_000, k))
+    return (right.amax(1)/n).mean() - p
+why = 'b'
+''', '''
+def luck(p, n, k):
+    best = [max(np.random.default_rng(i).binomial(n, p, k)) for i in range(5000)]
+    return sum(best)/len(best)/n - p
+why = 'b'
+'''],
+'07.5': ['''
+from copy import deepcopy
+class WeightAverage:
+    def __init__(self, model, decay): self.copy, self.decay, self.n = deepcopy(model).requires_grad_(False), decay, torch.tensor(0.)
+    @torch.no_grad()
+    def update(self, model):
+        d = torch.minimum(torch.tensor(self.decay), (1 + self.n)/(10 + self.n))
+        for a, w in zip(self.copy.parameters(), model.parameters()): a.mul_(d).add_(w, alpha=1 - d.item())
+        self.n += 1
+    def weights(self): return self.copy.state_dict()
+    def state(self): return {f'average.{k}': v for k, v in self.copy.state_dict().items()} | {'n': self.n}
+    def load(self, state):
+        self.n = state['n'].clone()
+        self.copy.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith('average.')})
+'''],
 '07.3': ['''
 def common_share(g): return ((g.double() @ (1.1*g).double().mT).sum()/1.1/g.shape[2]/g.double().square().sum())
 why = 'b'

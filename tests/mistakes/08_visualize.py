@@ -35,6 +35,7 @@ mistakes = {
     ('the residual is forgotten', rollout('a @ P')),
     ('multiplied in the wrong order', rollout('P @ (residual*eye + (1 - residual)*a)')),
     ('the residual and the rest are swapped', rollout('(1 - residual)*P + residual*(a @ P)')),
+    ('half and half, whatever', rollout('(P + a @ P)/2')),
     ('the rows no longer sum to 1', rollout('P + a @ P')),
     ('the residual was taken once', rollout('a @ P', out='residual*eye + (1 - residual)*P')),
     ('the heads were summed', rollout(heads='sum(0)')),
@@ -83,3 +84,40 @@ mistakes = {
     ('values differ', paint(where='y0:y1, x0', add='w[..., 0]/((x1 - x0)*(y1 - y0))')),
     ('values differ', paint(where='y0:y1')),
     ('raised IndexError', paint(where='y0:y1, x0:x1, 0'))]}
+
+right = {                                                        # right answers, in another style than the folded one
+'08.1': ['''
+from functools import reduce
+def my_rollout(A, residual=.5):
+    a = torch.stack(list(A)).mean(1)*(1 - residual)
+    a.diagonal(dim1=1, dim2=2).add_(residual)
+    return reduce(lambda P, W: W.mm(P), a)
+'''],
+'08.2': ['''
+def compose(first, second): return second.transpose(1, 2) @ first.transpose(1, 2)
+''', '''
+def compose(first, second):
+    R, T, L = first.shape
+    out = torch.zeros(R, second.shape[2], T)
+    for r in range(R):
+        for t in range(T):
+            for k in range(second.shape[2]): out[r, k, t] = sum(first[r, t, m]*second[r, m, k] for m in range(L))
+    return out
+'''],
+'08.3': ['''
+def scale_shares(P, scale): return torch.zeros(len(P), int(scale.max()) + 1).index_add_(1, scale, P)
+why = 'b'
+''', '''
+def scale_shares(P, scale): return P @ F.one_hot(scale).to(P.dtype)
+why = 'b'
+'''],
+'08.4': ['''
+def paint(layout, P):
+    out = torch.zeros(len(P), layout.image_size, layout.image_size)
+    for k, p in enumerate(layout.patch_sizes):
+        at = (layout.scale == k).nonzero()[:, 0]
+        g, rc = layout.grids[k], layout.cells[at]
+        grid = torch.zeros(len(P), g, g); grid[:, rc[:, 0], rc[:, 1]] = P[:, at]
+        out += grid.repeat_interleave(p, 1).repeat_interleave(p, 2)/p**2
+    return out
+''']}
