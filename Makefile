@@ -34,10 +34,10 @@ $(STAMP): settings.ini setup.py
 demo: $(STAMP)
 	$(TIDY) $(BIN)/dems_demo $(DEMO)
 
-# Notebooks two at a time, each on one thread; then pytest, whose line closes the run.
+# Notebooks two at a time, each on one thread; then the tests likewise, with pytest, whose line closes the run.
 test: $(STAMP)
 	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(TIDY) $(BIN)/python -m pytest $(PYTEST)
+	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 lab: $(STAMP)
 	$(TIDY) $(BIN)/jupyter lab nbs/index.ipynb
