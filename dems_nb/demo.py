@@ -57,7 +57,7 @@ def _row(name, evaluation, model=None, seconds=None, params=None, macs=None):
             'parameters': f'{params:,}', 'multiply-adds': f'{macs/1e6:.1f} M' if macs > 1e5 else f'{macs/1e6:.2f} M',
             'seconds': '' if seconds is None else f'{seconds:.0f}'}
 
-# %% ../nbs/12_demo.ipynb #b1f009d7
+# %% ../nbs/12_demo.ipynb #2a8db675
 def demo(
     out='out/demo', # folder for the models and pictures
     epochs:int=14, # epochs from scratch
@@ -66,18 +66,18 @@ def demo(
     bar:bool=True, # show progress bars
 ) -> pd.DataFrame: # one row a model
     "Train DEMS and a plain ViT on the sample, fine-tune the bundled model, compare with a linear one; draw pictures."
+    recipes, last = {n: demo_recipe(n, epochs) for n in ('dems_nano', 'vit_nano')}, finetune_recipe(finetune_epochs)
     out, device = Path(out), torch.device(device or default_device())
-    dls, rows, runs = get_dls('sample', device=device), [], {}
+    dls, bundled, rows, runs = get_dls('sample', device=device), load_bundled(), [], {}
     linear, seconds = linear_baseline(dls)
-    for name in ('dems_nano', 'vit_nano'):
+    for name, recipe in recipes.items():
         print(f'\n{name}, from scratch: {epochs} epochs of the sample on {device}', flush=True)
-        runs[name] = train(demo_recipe(name, epochs), out/name, device=device, bar=bar, overwrite=True)
+        runs[name] = train(recipe, out/name, device=device, bar=bar, overwrite=True)
         rows.append(_row(f'{name}, from scratch', runs[name].evaluation, runs[name].model, runs[name].seconds))
     rows.append(_row('logistic regression', linear, seconds=seconds, params=32*32*10 + 10, macs=32*32*10))
-    bundled = load_bundled()
     rows.append(_row('dems_nano, bundled ¹', evaluate(bundled, dls), bundled))
     print(f'\nthe bundled dems_nano, fine-tuned: {finetune_epochs} epochs', flush=True)
-    tuned = train(finetune_recipe(finetune_epochs), out/'finetuned', model=bundled, device=device, bar=bar, overwrite=True)
+    tuned = train(last, out/'finetuned', model=bundled, device=device, bar=bar, overwrite=True)
     rows.append(_row('dems_nano, bundled ¹, fine-tuned', tuned.evaluation, tuned.model, tuned.seconds))
     pictures(out, runs, tuned)
     write_atomic(out/'table.csv', (table := pd.DataFrame(rows)).to_csv(index=False).encode())
@@ -100,7 +100,7 @@ def pictures(
         plt.close(fig)
     return [Path(out)/f'{name}.png' for name in figs]
 
-# %% ../nbs/12_demo.ipynb #ba8ba4f8
+# %% ../nbs/12_demo.ipynb #39d10319
 @call_parse
 def main(
     out:str='out/demo', # folder for the models and pictures
@@ -110,7 +110,8 @@ def main(
 ):
     "Train DEMS-ViT and a plain ViT on 6,000 pictures of clothes, and compare: one table, and pictures under `out`."
     start = time.perf_counter()
-    table = demo(out, epochs, finetune_epochs, device, bar=sys.stdout.isatty())
+    try: table = demo(out, epochs, finetune_epochs, device, bar=sys.stdout.isatty())
+    except (ValueError, OSError, RuntimeError) as e: sys.exit(f'dems_demo: error: {e}')
     print('\n' + table.to_string(index=False))
     print('\nAccuracy on the 1,000 test pictures of the sample, all of them scored, after the last epoch.')
     print('¹ trained beforehand on all 60,000 training pictures of Fashion-MNIST, the 6,000 of the sample among them.')

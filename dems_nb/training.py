@@ -694,7 +694,7 @@ def run_result(
                 images_seen=_seen(recipe, dls), seconds=round(learn.seconds, 1), precision=_precision(recipe, dls.device),
                 params=cost['trained'], macs=cost['macs'], config=_bare(learn.model).config, **environment(dls.device))
 
-# %% ../nbs/07_training.ipynb #6077ae33
+# %% ../nbs/07_training.ipynb #525b4353
 def load_any(
     source, # a run folder, a file of `save_model`, or a .pth of the released code
     heads:int=None, # for a .pth, attention heads; by default width/64
@@ -702,6 +702,8 @@ def load_any(
 ) -> ViT: # as it was saved, in eval mode
     "A model from whatever holds one. Raises `FileNotFoundError`, or `ValueError` for what holds none."
     path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f'there is no {path}: give a run folder, a file of save_model, or a .pth of the released code')
     if path.is_dir(): path = path/'model.safetensors'
     return load_released(path, heads, mix_before) if path.suffix in ('.pth', '.pt', '.bin') else load_model(path)
 

@@ -17,6 +17,15 @@ def test_exit_status(tmp_path):
     scored = script('evaluate_command', '--pretrained_weight', 'run', '--dataset', 'sample', '--device', 'cpu', cwd=tmp_path)
     assert scored.returncode == 0 and 'of 1,000 images' in scored.stdout, scored.stderr
 
+def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
+    (here := tmp_path/'here').mkdir()
+    (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == "__main__": sys.exit(main())\n')
+    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', 'epochs is -1'), ('--device gpu', 'device string: gpu')):
+        done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo', *flags.split()], cwd=here, env={**os.environ, 'PYTHONPATH': str(root)},
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and done.stderr.startswith('dems_demo: error: ') and said in done.stderr and done.stderr.count('\n') == 1, done.stderr
+        assert not done.stdout and not any(here.iterdir())
+
 def test_every_flag_is_explained():
     "Each flag's help is a sentence, with its default: not its own name, which is what a missing comment leaves."
     from dems_nb import cli

@@ -1,5 +1,5 @@
 "Image folders: every kind of file, every fault of a folder, and the cache, killed, spoiled and shared."
-import errno, json, numpy as np, os, pytest, signal, subprocess, sys, time, torch, warnings
+import errno, json, numpy as np, os, pytest, re, signal, subprocess, sys, time, torch, warnings
 from PIL import Image
 from pathlib import Path
 from torchvision import transforms as T
@@ -362,3 +362,33 @@ def test_progress_has_a_bar(where, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: where == 'terminal', raising=False)
     parts = [range(i, i + 3) for i in range(0, 75, 3)]
     assert list(D._steps(parts, 75, 'decoding train/')) == parts and capsys.readouterr().out.startswith('decoding train/: 75 pictures')
+
+# the tutorial
+
+def messy(root):
+    "What real folders hold: pictures of several kinds and sizes, in folders of folders, with spaces and accents, and files that are none."
+    for split, n in (('train', 8), ('val', 4)):
+        for c in ('red things', 'Grüne Äpfel', 'blau'):
+            for i in range(n):
+                at = root/split/c/('more stuff' if i == 3 else '.')/f'IMG {i}{(".jpg", ".png", ".JPG", ".webp")[i % 4]}'
+                at.parent.mkdir(parents=True, exist_ok=True)
+                noise(20 + 30*i, 60, i).convert('L' if i % 4 == 1 else 'RGB').save(at)
+        for stray in ('.DS_Store', 'blau/Thumbs.db', 'red things/notes.txt', 'blau/a.gif'): (root/split/stray).write_text('no picture')
+    return root
+
+def test_the_tutorial_runs_on_a_folder_of_ones_own(tmp_path, capsys):
+    "With `root` in place of its example and without the section on a broken file, as it says."
+    import matplotlib
+    matplotlib.use('Agg')
+    nb = json.loads((Path(__file__).parent.parent/'nbs/tutorials/your_own_images.ipynb').read_text())
+    left_out, space, ran = False, dict(__name__='__main__'), 0
+    for c in nb['cells']:
+        s = ''.join(c['source'])
+        if c['cell_type'] == 'markdown':
+            if s.startswith('## '): left_out = s.startswith('## A broken file')
+            continue
+        if 'def write_picture' in s: space['root'] = messy(tmp_path/'mine')
+        elif not left_out: exec(s.replace('epochs=16', 'epochs=1'), space); ran += 1
+    assert ran > 10 and space['names'] == ['Grüne Äpfel', 'blau', 'red things'] and len(space['whole'].y) == 12
+    assert re.search(r'^val/blau +4 pictures such as IMG 0.jpg \(20, 60\)$', capsys.readouterr().out, re.M)
+    space['plt'] = __import__('matplotlib.pyplot').pyplot; space['plt'].close('all')
