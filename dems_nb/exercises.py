@@ -1280,13 +1280,14 @@ def _08_3(scale_shares, why):
         'c': 'it has shares, nearly the same for every picture and every mixed token; compare two pictures'})
     return 'three layouts; equal weights give each scale its part of the tokens, whatever the picture'
 
-# %% ../nbs/14_exercises.ipynb #cc6e47d2
-def _painted(layout, P, size=lambda w, h: w*h, cut=0, turn=False):
+# %% ../nbs/14_exercises.ipynb #8a1c9ab9
+def _painted(layout, P, size=lambda w, h: w*h, cut=0, turn=False, over=False):
     "Weights (later, token) on the pixels: (later, row, column); the further arguments are usual mistakes."
     out = torch.zeros(len(P), layout.image_size, layout.image_size)
     for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), P.T):
         if turn: x0, y0, x1, y1 = y0, x0, y1, x1
-        out[:, y0:max(y1 - cut, y0 + 1), x0:max(x1 - cut, x0 + 1)] += w[:, None, None]/size(x1 - x0, y1 - y0)
+        box = out[:, y0:max(y1 - cut, y0 + 1), x0:max(x1 - cut, x0 + 1)]
+        box.mul_(not over).add_(w[:, None, None]/size(x1 - x0, y1 - y0))
     return out
 
 def _draw_painted(got, want):
@@ -1299,7 +1300,7 @@ def _draw_painted(got, want):
     fig.colorbar(im, ax=axs)
     return fig
 
-# %% ../nbs/14_exercises.ipynb #59de9d0f
+# %% ../nbs/14_exercises.ipynb #1217e8bf
 @exercise('08.4', 'paint tokens of several scales onto the pixels')
 def _08_4(paint):
     for layout in (TokenLayout(4, (2, 4)), TokenLayout(8, (1, 2, 4)), TokenLayout(12, (1, 3, 6))):
@@ -1311,6 +1312,7 @@ def _08_4(paint):
                  'divided by the side of the box: it has side × side pixels': heat(size=lambda w, h: w),
                  'rows and columns are swapped: a box is x0, y0, x1, y1': heat(turn=True),
                  'off by one: x1 and y1 are exclusive already': heat(cut=1),
+                 'the scales overwrite each other: add, +=': heat(over=True),
                  'the scales were averaged: add them up': want/len(layout.grids),
                  'scale by scale was assumed: the weights are in sequence order': _painted(layout, other),
                  'the weights were put into another order: they are in that of the boxes': _painted(layout, back),

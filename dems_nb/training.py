@@ -361,7 +361,7 @@ def make_learner(
     _check_fit(model, dls)
     opt = partial(torch.optim.AdamW, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.wd,
                   fused=dls.device.type in ('cpu', 'cuda'))
-    loss = SoftCrossEntropy(label_smoothing=0. if recipe.mixup else recipe.label_smoothing)      # mixing smooths by itself
+    loss = SoftCrossEntropy(label_smoothing=0. if recipe.mixup else recipe.label_smoothing)      # Mix smooths the targets
     own = [TrainEvalCallback(), QuietRecorder(), SparseProgress()]
     return TidyLearner(dls, model, loss, opt_func=partial(OptimWrapper, opt=opt), lr=recipe.lr, wd_bn_bias=True,
                        metrics=Accuracy(), cbs=[*own, *cbs, *_recipe_cbs(recipe, dls)], path=path, default_cbs=False)

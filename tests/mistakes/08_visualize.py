@@ -74,6 +74,7 @@ mistakes = {
     ('divided by the side of the box', paint('w/(x1 - x0)')),
     ('rows and columns are swapped', paint(where='x0:x1, y0:y1')),
     ('x1 and y1 are exclusive already', paint(where='y0:max(y1 - 1, y0 + 1), x0:max(x1 - 1, x0 + 1)', add='w/((x1 - x0)*(y1 - y0))')),
+    ('the scales overwrite each other', 'def paint(layout, P):\n    heat = torch.zeros(len(P), layout.image_size, layout.image_size)\n    for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), P.T): heat[:, y0:y1, x0:x1] = w[:, None, None]/((x1 - x0)*(y1 - y0))\n    return heat'),
     ('the scales were averaged', paint(out='heat/len(layout.grids)')),
     ('scale by scale was assumed', paint(weights='P.T[layout.order]')),
     ('the weights were put into another order', paint(weights='P.T[layout.order.argsort()]')),
