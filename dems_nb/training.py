@@ -343,7 +343,7 @@ class SparseProgress(ProgressCallback):
     def after_batch(self):
         if self.iter % 20 == 0: super().after_batch()
 
-# %% ../nbs/07_training.ipynb #3e0d50e0
+# %% ../nbs/07_training.ipynb #b056bf12
 def make_learner(
     recipe:Recipe, # all hyperparameters
     dls:DataLoaders=None, # the data; by default what the recipe names
