@@ -1117,7 +1117,7 @@ def _07_3(common_share, why):
         'c': 'the gradient has a column for each mixed token, and the columns are nearly equal'})
     return '1 for equal ones, 1/4 for four at right angles, 0 where they cancel'
 
-# %% ../nbs/14_exercises.ipynb #a89d2abf
+# %% ../nbs/14_exercises.ipynb #31f750be
 def _best_of(p, n, k):
     "Expected best of k shares, each of n images and true accuracy p."
     j = torch.arange(n + 1, dtype=torch.float64)
@@ -1134,7 +1134,7 @@ def _07_4(luck, why):
                  'the mean of the scores was taken, not the best': 0., 'the worst score was taken, not the best': -want,
                  'this is from the worst to the best: measure from the true accuracy': 2*want,
                  'the best of all that was simulated: the best of the k scores of each row, then the mean over the rows':
-                     _best_of(p, n, 10_000) - p,
+                     _best_of(p, n, 10_000) - p,                                 # of 10,000 rows, as the exercise proposes
                  'one score of all images together: each of the k scores has its own n images': (p*(1 - p)/n/k)**.5}
         compare_number(ask(luck, p, n, k, case=case), want, 'the gain', case, slips, eps=.08)
     compare_choice(why, 'b', {
@@ -1280,14 +1280,15 @@ def _08_3(scale_shares, why):
         'c': 'it has shares, nearly the same for every picture and every mixed token; compare two pictures'})
     return 'three layouts; equal weights give each scale its part of the tokens, whatever the picture'
 
-# %% ../nbs/14_exercises.ipynb #8a1c9ab9
+# %% ../nbs/14_exercises.ipynb #f095f3c5
 def _painted(layout, P, size=lambda w, h: w*h, cut=0, turn=False, over=False):
     "Weights (later, token) on the pixels: (later, row, column); the further arguments are usual mistakes."
     out = torch.zeros(len(P), layout.image_size, layout.image_size)
     for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), P.T):
         if turn: x0, y0, x1, y1 = y0, x0, y1, x1
         box = out[:, y0:max(y1 - cut, y0 + 1), x0:max(x1 - cut, x0 + 1)]
-        box.mul_(not over).add_(w[:, None, None]/size(x1 - x0, y1 - y0))
+        if over: box.zero_()
+        box += w[:, None, None]/size(x1 - x0, y1 - y0)
     return out
 
 def _draw_painted(got, want):

@@ -378,7 +378,7 @@ def messy(root):
 
 def test_the_tutorial_runs_on_a_folder_of_ones_own(tmp_path, capsys):
     "With `root` in place of its example and without the section on a broken file, as it says."
-    import matplotlib
+    import matplotlib, matplotlib.pyplot as plt
     matplotlib.use('Agg')
     nb = json.loads((Path(__file__).parent.parent/'nbs/tutorials/your_own_images.ipynb').read_text())
     left_out, space, ran = False, dict(__name__='__main__'), 0
@@ -391,4 +391,4 @@ def test_the_tutorial_runs_on_a_folder_of_ones_own(tmp_path, capsys):
         elif not left_out: exec(s.replace('epochs=16', 'epochs=1'), space); ran += 1
     assert ran > 10 and space['names'] == ['Grüne Äpfel', 'blau', 'red things'] and len(space['whole'].y) == 12
     assert re.search(r'^val/blau +4 pictures such as IMG 0.jpg \(20, 60\)$', capsys.readouterr().out, re.M)
-    space['plt'] = __import__('matplotlib.pyplot').pyplot; space['plt'].close('all')
+    plt.close('all')
