@@ -1265,7 +1265,7 @@ def _08_2(compose):
 def _08_3(scale_shares, why):
     for layout in (TokenLayout(4, (2, 4)), TokenLayout(8, (2, 4, 8)), TokenLayout(8, (1, 2, 4))):
         case, scale, n = f'{layout}', layout.scale, len(layout.grids)
-        P = torch.randn(5, layout.n_tokens).mul(2).softmax(1)
+        P = torch.randn(5, layout.n_tokens).mul(2).softmax(1)*torch.tensor([1., .9, .5, 1., .2])[:, None]
         hot = torch.eye(n)[scale]                                                # token scale
         want, part = P @ hot, hot.mean(0)
         by_scale = hot[layout.order.argsort()]
@@ -1273,7 +1273,8 @@ def _08_3(scale_shares, why):
                  'these are parts of the tokens, not of the weights': part.expand(5, -1).clone(),
                  'divided by the part of the tokens: a share is what it is': want/part,
                  'scale by scale was assumed: use layout.scale, which is in sequence order': P @ by_scale,
-                 'the finest scale comes first': want.flip(1), 'all later tokens were averaged': want.mean(0)}
+                 'the finest scale comes first': want.flip(1), 'all later tokens were averaged': want.mean(0),
+                 'divided by the sum of the row, which need not be 1': want/P.sum(1, keepdim=True)}
         compare(ask(scale_shares, P, scale, case=case), want, 'later scale', case, slips)
     compare_choice(why, 'b', {
         'a': 'count before you conclude: how many of the 21 tokens of a region are of the finest scale?',

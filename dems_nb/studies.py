@@ -343,7 +343,7 @@ class StopAfter(Callback):
     ): self.seconds = seconds
     def before_fit(self): self.end = time.perf_counter() + self.seconds
     def after_batch(self):
-        if time.perf_counter() >= self.end: self.learn.checkpoint.signal = signal.SIGTERM
+        if time.perf_counter() >= self.end: self.learn.checkpoint.asked = signal.SIGTERM
 
 class TimeSteps(Callback):
     "Time the steps of a training after the first few, and end it."

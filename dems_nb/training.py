@@ -561,7 +561,7 @@ class Checkpoint(Callback):
         **notes, # further things to keep, such as the data's checksum
     ):
         self.path, self.recipe, self.every, self.saved, self.notes = Path(path), recipe, every, saved, notes
-        self.signal, self.before, self.at = None, saved[1]['seconds'] if saved else 0., None
+        self.asked, self.before, self.at = None, saved[1]['seconds'] if saved else 0., None
 
     @property
     def seconds(self): return self.before + time.perf_counter() - self.began
@@ -592,12 +592,12 @@ def save_if_due(self:Checkpoint,
 ):
     "Save if it is time to, or if a signal came; then stop."
     due = time.perf_counter() - self.last >= self.every
-    if not (due or last or self.signal): return
+    if not (due or last or self.asked): return
     if rank_distrib() == 0:
         notes = _state_notes(self.learn, self.recipe, epoch, step, seconds=self.seconds, **self.notes)
         write_checkpoint(self.path, _state_tensors(self.learn), notes)
     self.last = time.perf_counter()
-    if self.signal: raise Interrupted(f'stopped by {signal.Signals(self.signal).name} after epoch {epoch}, step {step}')
+    if self.asked: raise Interrupted(f'stopped by {signal.Signals(self.asked).name} after epoch {epoch}, step {step}')
 
 # %% ../nbs/07_training.ipynb #26bb1a16
 @contextmanager
@@ -605,8 +605,8 @@ def _stop_on_signal(checkpoint):
     "While inside, SIGINT and SIGTERM ask the checkpoint to save and stop; a second one interrupts at once."
     if checkpoint is None or threading.current_thread() is not threading.main_thread(): yield; return
     def ask(number, frame):
-        if checkpoint.signal: raise KeyboardInterrupt
-        checkpoint.signal = number
+        if checkpoint.asked: raise KeyboardInterrupt
+        checkpoint.asked = number
     old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try: yield
     finally:

@@ -66,6 +66,7 @@ mistakes = {
     ('use layout.scale', shares('P @ torch.eye(int(scale.max()) + 1)[scale.sort()[0]]')),
     ('the finest scale comes first', shares('(P @ hot).flip(1)')),
     ('all later tokens were averaged', shares('(P @ hot).mean(0)')),
+    ('divided by the sum of the row', shares('P @ hot/P.sum(1, keepdim=True)')),
     ('raised RuntimeError', shares('hot @ P')),
     ('of the finest scale?', shares('P @ hot', 'a')),
     ('compare two pictures', shares('P @ hot', 'c'))],
