@@ -94,9 +94,8 @@ def compare_number(
         raise Wrong(f'{at}{name} is one number, this is a {type(got).__name__}{shape}')
     near = lambda x: abs(got - x) <= max(tol, eps*max(abs(x), abs(want))) or (got != got and x != x)   # nan is like nan
     if near(want): return
-    for slip, value in (slips or {}).items():
-        if near(value): raise Wrong(f'{at}{name} is {got:.6g}, expected {want:.6g}: {slip}')
-    raise Wrong(f'{at}{name} is {got:.6g}, expected {want:.6g}')
+    like = [(abs(got - value), slip) for slip, value in (slips or {}).items() if near(value)]
+    raise Wrong(f'{at}{name} is {got:.6g}, expected {want:.6g}' + (f': {min(like, key=lambda l: l[0])[1]}' if like else ''))
 
 # %% ../nbs/14_exercises.ipynb #b1f9978f
 def compare_choice(
@@ -808,26 +807,32 @@ def _numbers(got, case, name):
             raise Wrong(f'{case}: each {name} is one number, this is {g!r}')
     return torch.tensor([float(g) for g in got])
 
+# %% ../nbs/14_exercises.ipynb #1b597b9b
+def _report_slips(best, honest, last, v, t, most, chosen):
+    "What usual mistakes report; `most` and `chosen` are means over the checkpoints."
+    return {'the two are swapped: the best on test comes first': (honest, best),
+            'the best on test was taken twice': (best, best), 'chosen on the validation pictures twice': (honest, honest),
+            'the second is an accuracy on the validation pictures: choose there, report on test': (best, v.max().item()),
+            'the second is the last checkpoint, not the one best on validation': (best, last),
+            'the second is the mean of all checkpoints: choose one': (best, t.mean().item()),
+            'the second is the validation accuracy of the one best on test': (best, v[t.argmax()].item()),
+            'averaged over the checkpoints: an accuracy is a mean over pictures': (most, chosen),
+            'these are per cent: give shares': (100*best, 100*honest)}
+
 # %% ../nbs/14_exercises.ipynb #4c195812
 @exercise('05.3', 'the best on the test set')
 def _05_3(two_reports, why):
-    for k, n_valid, n_test in [(3, 8, 10), (5, 50, 80), (100, 1000, 1000)]:
+    for k, n_valid, n_test, p in [(3, 8, 10, .7), (5, 50, 80, .7), (100, 1000, 1000, .8)]:
         best = honest = last = 0
         while len({best, honest, last}) < 3:                                   # until all differ and nothing is tied
-            valid, test = torch.rand(k, n_valid) < .7, torch.rand(k, n_test) < .7
+            valid, test = torch.rand(k, n_valid) < p, torch.rand(k, n_test) < p
             v, t = valid.double().mean(1), test.double().mean(1)
             if v.topk(2)[0].diff() == 0: continue
             best, honest, last = t.max().item(), t[v.argmax()].item(), t[-1].item()
         case, by_picture = f'{k} checkpoints', test.double().mean(0)
         got = ask(two_reports, valid, test, case=case)
-        slips = {'the two are swapped: the best on test comes first': (honest, best),
-                 'the best on test was taken twice': (best, best), 'chosen on the validation pictures twice': (honest, honest),
-                 'the second is an accuracy on the validation pictures: choose there, report on test': (best, v.max().item()),
-                 'the second is the last checkpoint, not the one best on validation': (best, last),
-                 'the second is the validation accuracy of the one best on test': (best, v[t.argmax()].item()),
-                 'averaged over the checkpoints: an accuracy is a mean over pictures':
-                 (by_picture.max().item(), by_picture[valid.double().mean(0).argmax() % n_test].item()),
-                 'these are per cent: give shares': (100*best, 100*honest)}
+        slips = _report_slips(best, honest, last, v, t, by_picture.max().item(),
+                              by_picture[valid.double().mean(0).argmax() % n_test].item())
         compare(_numbers(got, case, 'accuracy'), torch.tensor([best, honest]), 'report', case,
                 {k: torch.tensor(s) for k, s in slips.items()}, eps=1e-5)
     compare_choice(why, 'c', {'a': 'on average over choices made beforehand; the largest of a hundred is not an average',
@@ -900,6 +905,7 @@ def _cut_slips(x, hole, turned, wider):
     return {'the other picture is the next one, not the one before': cut(x.roll(-1, 0), hole), 'nothing was cut': x,
             'inside and outside are swapped': cut(x.roll(1, 0), 1 - hole),
             'rows and columns of the box are swapped': cut(x.roll(1, 0), turned),
+            'the batch was turned round, last to first: the other picture is the one before': cut(x.flip(0), hole),
             'off by one: the box ends before bottom and before right': cut(x.roll(1, 0), wider),
             'a picture already written over was copied: read from x, write into a clone': cut(x[-1:], hole),
             'the hole is black: put the other picture there': x*(1 - hole)}
@@ -911,6 +917,7 @@ def _target_slips(t, share, sides, counted):
             'the shares are swapped: the box belongs to the other picture': share*before + (1 - share)*t,
             'half and half, whatever the area': (t + before)/2,
             'mixed with the next target, the picture with the one before': share*t + (1 - share)*t.roll(-1, 0),
+            'the batch of targets was turned round, last to first': share*t + (1 - share)*t.flip(0),
             'the sides were averaged: the area counts': sides*t + (1 - sides)*before,
             'channels were counted: the share is of pixels': counted*t + (1 - counted)*before,
             'the rows do not sum to 1: the own target was not made smaller': t + (1 - share)*before}
@@ -998,6 +1005,7 @@ def _06_4(erase):
         as_ends = torch.stack([t, l, (h - t).clamp(0), (w - l).clamp(0)], 1)
         slips = {'every image has the box of the first': _erased(x, box[:1].expand_as(box)),
                  'rows and columns are swapped': _erased(x, box[:, [1, 0, 3, 2]]),
+                 'height and width are swapped: a box is top, left, height, width': _erased(x, box[:, [0, 1, 3, 2]]),
                  'height and width were read as bottom and right': _erased(x, as_ends),
                  'off by one: the box ends before top + height': _erased(x, box, 1),
                  'off by one: the box is too small': _erased(x, box, -1),
@@ -1022,17 +1030,21 @@ def _rate(e, epochs, warmup, peak, floor, n=None, ends=1, ahead=0, low=None, tur
     height = peak - floor if height is None else height
     return floor + height/2*(1 + math.cos(turns*math.pi*(e - warmup + ahead)/(n or epochs - warmup)))
 
+# %% ../nbs/14_exercises.ipynb #5b5e734b
 def _rate_slips(steps, epochs, warmup, peak, floor):
     "What usual mistakes give: name -> rates, one a step."
     rates = lambda at=lambda s: s//steps, **kw: torch.tensor([_rate(at(s), epochs, warmup, peak, floor, **kw)
                                                               for s in range(steps*epochs)])
     whole = torch.tensor([_rate(s//steps, epochs, 0, peak, floor) for s in range(steps*epochs)])
-    cut = torch.tensor([floor + (peak - floor)*(s//steps)/max(warmup - 1, 1) for s in range(steps*warmup)])
+    cut, up, down = rates()[:steps*warmup], rates(lambda s: s//steps + 1, ends=0)[:steps*warmup], rates()[steps*warmup:]
     return {
         'it changes with every step: it is set once an epoch, step // steps': rates(lambda s: s/steps),
         'the step was taken for the epoch: step // steps is the epoch': rates(lambda s: s),
         'the warm-up stops short of the peak: both its ends are included, as in linspace': rates(ends=0),
         'the warm-up begins at 0: it begins at the floor': rates(low=0.),
+        'the warm-up begins a step above the floor: its first epoch has the floor': torch.cat([up, down]),
+        'the cosine ends at 0: it ends at the floor': torch.cat([cut, peak*(down - floor)/(peak - floor)]),
+        'that is the step inside the epoch: the epoch is step // steps': rates(lambda s: s % steps),
         'the cosine is stretched over all epochs: n counts those that remain after the warm-up': rates(n=epochs),
         'the cosine began with the training, not after the warm-up': torch.cat([cut, whole[steps*warmup:]]),
         'there is no warm-up': whole,
@@ -1065,6 +1077,22 @@ def _07_1(my_lr):
         compare(got, want, 'step', case, slips, draw=lambda: _draw_rates(got, want, steps))
     return 'five runs, each step: once an epoch, both ends of the warm-up, half a cosine over what remains'
 
+# %% ../nbs/14_exercises.ipynb #41015a43
+def _loss_slips(x, t, each):
+    "What usual mistakes give for the loss; `each` is the right one of each image."
+    log, ce, want = x.log_softmax(1), nn.functional.cross_entropy, each.mean().item()
+    return {'the mean was taken over the classes too: they are summed': -(t*log).mean().item(),
+            'the images were summed: take their mean': each.sum().item(),
+            'softmax over the wrong axis, the images': -(t*x.log_softmax(0)).sum(1).mean().item(),
+            'each class was asked for by itself, yes or no: the classes of an image share one softmax':
+                nn.functional.binary_cross_entropy_with_logits(x, t).item(),
+            'this is a squared error, not a cross-entropy': ((x.softmax(1) - t)**2).sum(1).mean().item(),
+            'the sign is wrong': -want, 'the logarithm is missing': -(t*x.softmax(1)).sum(1).mean().item(),
+            'softmax was taken twice: the loss takes logits': ce(x.softmax(1), t).item(),
+            'the targets were made hard: each share counts': ce(x, t.argmax(1)).item(),
+            'the entropy of the targets was taken away: that is the divergence':
+                want - torch.special.entr(t).sum(1).mean().item()}
+
 # %% ../nbs/14_exercises.ipynb #0286b838
 @exercise('07.2', 'cross-entropy with soft targets')
 def _07_2(soft_loss, why):
@@ -1072,24 +1100,35 @@ def _07_2(soft_loss, why):
     for case, x, t in [('two images, one class each', torch.tensor([[2., 0., -1.], [0., 1., .5]]), hard),
                        ('four images of mixed classes', 3*torch.randn(4, 5), mixed),
                        ('logits of a few hundred', torch.tensor([[300., 0., -200.], [0., 400., 100.]]), hard)]:
-        log, ce = x.log_softmax(1), nn.functional.cross_entropy
-        each = -(t*log).sum(1); want = each.mean().item()
+        each = -(t*x.log_softmax(1)).sum(1); want = each.mean().item()
         got = ask(soft_loss, x, t, case=case)
         if isinstance(got, torch.Tensor) and got.numel() == 1 and not math.isfinite(got):
             raise Wrong(f'{case}: the loss is {got.item()}: exp or log left the range of float32; take log_softmax in one step')
-        slips = {'the mean was taken over the classes too: they are summed': -(t*log).mean().item(),
-                 'the images were summed: take their mean': each.sum().item(),
-                 'softmax over the wrong axis, the images': -(t*x.log_softmax(0)).sum(1).mean().item(),
-                 'the sign is wrong': -want, 'the logarithm is missing': -(t*x.softmax(1)).sum(1).mean().item(),
-                 'softmax was taken twice: the loss takes logits': ce(x.softmax(1), t).item(),
-                 'the targets were made hard: each share counts': ce(x, t.argmax(1)).item(),
-                 'the entropy of the targets was taken away: that is the divergence':
-                     want - torch.special.entr(t).sum(1).mean().item()}
+        slips = _loss_slips(x, t, each)
         compare_number(got, want, 'the loss', case, {k: v for k, v in slips.items() if abs(v - want) > 1e-4*abs(want)})
     compare_choice(why, 'b', {
         'a': 'a loss of 0 needs probability 1 for every class with a share, and probabilities sum to 1',
         'c': 'log K is what a model pays that gives all K classes the same probability; a better one pays less'})
     return 'hard and soft targets, and large logits; no model gets below the entropy of its targets'
+
+# %% ../nbs/14_exercises.ipynb #1e9e4d39
+def _common_slips(g):
+    "(the common share, what usual mistakes give for it)."
+    L = g.shape[2]
+    of = lambda m, n: float((m**2).sum()*n/(g**2).sum())
+    mean = g.mean(2); want = of(mean, L)
+    return want, {'the mean was taken over the images: axis 2 holds the mixed tokens': of(g.mean(0), len(g)),
+             'the mean was taken over the regions: axis 2 holds the mixed tokens': of(g.mean(1), g.shape[1]),
+             'the mean was taken over the dims: axis 2 holds the mixed tokens': of(g.mean(3), g.shape[3]),
+             'the common part was counted once: it is in every one of the L mixed tokens': of(mean, 1),
+             'the sum was taken, not the mean': want*L*L, 'the sum was taken, and not divided by L': want*L,
+             'these are lengths: square them': want**.5,
+             'that is what they do not share: 1 minus it': 1 - want,
+             'absolute values were summed, not squares': float(mean.abs().sum()*L/g.abs().sum()),
+             'the shares of images were averaged: sum first, then divide':
+                 float(((mean**2).sum((1, 2))*L/(g**2).sum((1, 2, 3))).mean()),
+             'the shares of regions were averaged: sum first, then divide':
+                 float(((mean**2).sum(-1)*L/(g**2).sum((2, 3))).mean())}
 
 # %% ../nbs/14_exercises.ipynb #7c7626d2
 @exercise('07.3', 'what the gradients of mixed tokens have in common')
@@ -1098,18 +1137,7 @@ def _07_3(common_share, why):
     small = torch.tensor([1., .1]).view(2, 1, 1, 1)                              # the second image has small gradients
     for case, g in [('random ones', small*torch.randn(2, 3, 6, 5)), ('four at right angles', eye),
                     ('all equal', one.repeat(1, 1, 6, 1)), ('two that cancel', torch.cat([one, -one], 2))]:
-        L = g.shape[2]
-        of = lambda m, n: float((m**2).sum()*n/(g**2).sum())
-        mean = g.mean(2); want = of(mean, L)
-        slips = {'the mean was taken over the images: axis 2 holds the mixed tokens': of(g.mean(0), len(g)),
-                 'the mean was taken over the regions: axis 2 holds the mixed tokens': of(g.mean(1), g.shape[1]),
-                 'the mean was taken over the dims: axis 2 holds the mixed tokens': of(g.mean(3), g.shape[3]),
-                 'the common part was counted once: it is in every one of the L mixed tokens': of(mean, 1),
-                 'the sum was taken, not the mean': want*L*L, 'the sum was taken, and not divided by L': want*L,
-                 'these are lengths: square them': want**.5,
-                 'that is what they do not share: 1 minus it': 1 - want,
-                 'the shares of regions were averaged: sum first, then divide': 
-                     float(((mean**2).sum(-1)*L/(g**2).sum((2, 3))).mean())}
+        want, slips = _common_slips(g)
         compare_number(ask(common_share, g, case=case), want, 'the common share', case,
                        {k: v for k, v in slips.items() if abs(v - want) > 1e-3}, eps=1e-3, tol=1e-5)
     compare_choice(why, 'b', {
@@ -1124,13 +1152,17 @@ def _best_of(p, n, k):
     log = math.lgamma(n + 1) - torch.lgamma(j + 1) - torch.lgamma(n - j + 1) + j*math.log(p) + (n - j)*math.log(1 - p)
     return float((1 - log.exp().cumsum(0).clamp(0, 1)[:-1]**k).sum()/n)
 
+# %% ../nbs/14_exercises.ipynb #71f72e25
 @exercise('07.4', 'the best of many scores')
 def _07_4(luck, why):
     for p, n, k in [(.5, 100, 2), (.9, 1000, 10), (.967, 10000, 100)]:
         case, want, sd = f'accuracy {p}, {n} images, {k} scores', _best_of(p, n, k) - p, (p*(1 - p)/n)**.5
         slips = {'this is the best score itself: take the true accuracy away': p + want,
                  'this is in percent: give shares from 0 to 1': 100*want,
-                 'this is one standard deviation: the best of many lies further out': sd,
+                 'this is one standard deviation: simulate what the best of k has': sd,
+                 'this is half of the 95 % interval of one score: simulate what the best of k has': 1.96*sd,
+                 '√(2 log k) standard deviations are for a very large k: simulate': sd*(2*math.log(k))**.5,
+                 'pictures were counted: divide by n before you take p away': n*(p + want) - p,
                  'the mean of the scores was taken, not the best': 0., 'the worst score was taken, not the best': -want,
                  'this is from the worst to the best: measure from the true accuracy': 2*want,
                  'the best of all that was simulated: the best of the k scores of each row, then the mean over the rows':
@@ -1254,6 +1286,7 @@ def _08_2(compose):
                  'this is the first mixing alone': first.mT, 'this is the second mixing alone': second.mT,
                  'reshape does not turn a matrix, it reads it in another row length': way.reshape(R, K, T),
                  'the regions were added up: each has its own matrices': way.mT.sum(0),
+                 'each region was mixed with all regions: each has its own matrices': (first @ second.sum(0)).mT,
                  'a softmax was taken again: the product sums to 1 by itself': way.softmax(1).mT,
                  'the rows were divided by their largest': (way/way.amax(1, True)).mT}
         if K == L: slips['the second matrix is turned the wrong way'] = (first @ second.mT).mT
@@ -1308,12 +1341,14 @@ def _08_4(paint):
     for layout in (TokenLayout(4, (2, 4)), TokenLayout(8, (1, 2, 4)), TokenLayout(12, (1, 3, 6))):
         case, P = f'{layout}', torch.randn(3, layout.n_tokens).softmax(1)
         want, heat = _painted(layout, P), lambda **kw: _painted(layout, P, **kw)
-        other, back = P[:, layout.order], P[:, layout.order.argsort()]          # as if the weights were scale by scale
-        top = torch.stack([torch.zeros_like(p).where(layout.scale != 0, p) for p in P])
-        slips = {'each pixel got the whole weight: spread it evenly, so that the sum is kept': heat(size=lambda w, h: 1),
+        other, back, top = P[:, layout.order], P[:, layout.order.argsort()], P*(layout.scale == 0)
+        whole = heat(size=lambda w, h: 1)
+        slips = {'each pixel got the whole weight: spread it evenly, so that the sum is kept': whole,
                  'divided by the side of the box: it has side × side pixels': heat(size=lambda w, h: w),
                  'rows and columns are swapped: a box is x0, y0, x1, y1': heat(turn=True),
                  'off by one: x1 and y1 are exclusive already': heat(cut=1),
+                 'off by one: the boxes are a pixel too large': heat(cut=-1),
+                 'each picture was divided by its sum: each token is spread for itself': whole/whole.sum((1, 2), True),
                  'the scales overwrite each other: add, +=': heat(over=True),
                  'the scales were averaged: add them up': want/len(layout.grids),
                  'scale by scale was assumed: the weights are in sequence order': _painted(layout, other),

@@ -77,6 +77,7 @@ def my_order(n, bs, seed, epoch, start):
     ('chosen on the validation pictures twice', reports('test[valid.argmax()].item(), test[valid.argmax()].item()')),
     ('choose there, report on test', reports('test.max().item(), valid.max().item()')),
     ('the last checkpoint', reports('test.max().item(), test[-1].item()')),
+    ('the mean of all checkpoints', reports('test.max().item(), test.mean().item()')),
     ('the validation accuracy of the one best on test', reports('test.max().item(), valid[test.argmax()].item()')),
     ('these are per cent', reports('100*test.max().item(), 100*test[valid.argmax()].item()')),
     ('averaged over the checkpoints', reports(axis=0)),

@@ -42,6 +42,8 @@ mistakes = {
     ('this is a tuple', p('(p0,)*3'))],
 '06.2': [
     ('is the next one, not the one before', cutmix(by='-1, 0')),
+    ('the batch was turned round, last to first', cutmix(other='x.flip(0)[at]')),
+    ('the batch of targets was turned round', cutmix(out='out, (1 - s)*target + s*target.flip(0)')),
     ('rows and columns of the box are swapped', cutmix('slice(left, right), slice(top, bottom)')),
     ('the hole is black', cutmix(other='0')),
     ('the box ends before bottom', cutmix('slice(top, bottom + 1), slice(left, right + 1)')),
@@ -81,6 +83,7 @@ def my_cutmix(x, target, top, left, bottom, right):
 '06.4': [
     ('every image has the box of the first', erase(box='box[:1].expand_as(box)')),
     ('rows and columns are swapped', erase('left, top, w, h')),
+    ('height and width are swapped', erase('top, left, w, h')),
     ('read as bottom and right', erase(rows='(row >= top) & (row < h)', columns='(column >= left) & (column < w)')),
     ('the box ends before top + height', erase(rows='(row >= top) & (row <= top + h)', columns='(column >= left) & (column <= left + w)')),
     ('the box is too small', erase(rows='(row >= top) & (row < top + h - 1)', columns='(column >= left) & (column < left + w - 1)')),
