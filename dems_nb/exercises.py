@@ -1339,18 +1339,18 @@ def _draw_painted(got, want):
 @exercise('08.4', 'paint tokens of several scales onto the pixels')
 def _08_4(paint):
     for layout in (TokenLayout(4, (2, 4)), TokenLayout(8, (1, 2, 4)), TokenLayout(12, (1, 3, 6))):
-        case, P = f'{layout}', torch.randn(3, layout.n_tokens).softmax(1)
+        case, P = f'{layout}', torch.randn(3, layout.n_tokens).softmax(1)*torch.tensor([[1.], [.5], [.8]])
         want, heat = _painted(layout, P), lambda **kw: _painted(layout, P, **kw)
         other, back, top = P[:, layout.order], P[:, layout.order.argsort()], P*(layout.scale == 0)
-        whole = heat(size=lambda w, h: 1)
+        whole, n = heat(size=lambda w, h: 1), len(layout.grids)
         slips = {'each pixel got the whole weight: spread it evenly, so that the sum is kept': whole,
                  'divided by the side of the box: it has side × side pixels': heat(size=lambda w, h: w),
                  'rows and columns are swapped: a box is x0, y0, x1, y1': heat(turn=True),
                  'off by one: x1 and y1 are exclusive already': heat(cut=1),
                  'off by one: the boxes are a pixel too large': heat(cut=-1),
-                 'each picture was divided by its sum: each token is spread for itself': whole/whole.sum((1, 2), True),
-                 'the scales overwrite each other: add, +=': heat(over=True),
-                 'the scales were averaged: add them up': want/len(layout.grids),
+                 'each picture was divided by its sum, instead of each token by its pixels': whole/whole.sum((1, 2), True),
+                 'each picture was divided by its sum: it has what its row of P sums to': want/want.sum((1, 2), True),
+                 'the scales overwrite each other: add, +=': heat(over=True), 'the scales were averaged: add them up': want/n,
                  'scale by scale was assumed: the weights are in sequence order': _painted(layout, other),
                  'the weights were put into another order: they are in that of the boxes': _painted(layout, back),
                  'one scale alone was painted, the finest': _painted(layout, top),
@@ -1359,4 +1359,4 @@ def _08_4(paint):
         got = ask(lambda p: paint(layout, p), P, case=case)
         compare(got, want, 'later row column', case, slips,
                 draw=(lambda: _draw_painted(got, want)) if isinstance(got, torch.Tensor) and got.shape == want.shape else None)
-    return 'three layouts, three later tokens each; every picture sums to 1'
+    return 'three layouts, three later tokens each; every picture sums to what its row does'
