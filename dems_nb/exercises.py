@@ -407,6 +407,7 @@ def _02_1(my_interaction):
                  'the normalised tokens were mixed: X itself is': D.mT @ n,
                  'the scalar s is missing': mix.mlp(n).softmax(-2).mT @ x,
                  'the scalar s is applied after the softmax': mix.scale*(mix.mlp(n).softmax(-2).mT @ x),
+                 'the scalar s is applied before the MLP: it goes on the scores': mix.mlp(mix.scale*n).softmax(-2).mT @ x,
                  'the LayerNorm is missing before the scores': (mix.scale*mix.mlp(x)).softmax(-2).mT @ x,
                  'the softmax is missing': s.mT @ x,
                  'these are the weights D: mix the tokens with them': D}
@@ -428,6 +429,8 @@ def _02_2(perplexity, why):
                  'summed over the wrong axis: over the tokens of a column, not over the mixed tokens': h.sum(2).exp(),
                  'summed over the regions': h.sum(0).exp(),
                  'entropy in bits needs 2 to its power, not e': (h.sum(1)/math.log(2)).exp(),
+                 'entropy of natural logarithms needs e to its power, not 2': 2**h.sum(1),
+                 'this is 1/ΣD², another count: the perplexity is the exponential of the entropy': 1/(D*D).sum(1),
                  '0 · log 0 counts as 0, not as nan: clamp the weight inside the logarithm': (-(D*D.log()).sum(1)).exp()}
         got = ask(perplexity, D, case=case)
         if _nan(got) and (D == 0).any(): raise Wrong(f'{case}: {[*slips][-1]}')

@@ -44,6 +44,7 @@ mistakes = {
     ('the normalised tokens were mixed', interaction(out='D.transpose(-2, -1) @ mix.norm(x)')),
     ('the scalar s is missing', interaction('mix.mlp(mix.norm(x))')),
     ('the scalar s is applied after the softmax', interaction('mix.mlp(mix.norm(x))', out='mix.scale * D.mT @ x')),
+    ('the scalar s is applied before the MLP', interaction('mix.mlp(mix.scale * mix.norm(x))')),
     ('without mix(x)', 'def my_interaction(mix, x): return mix(x)'),
     ('without mix(x)', 'def my_interaction(mix, x): return mix.forward(x)'),
     ('without mix(x)', 'def my_interaction(mix, x): return mix.weights(x).mT @ x'),
@@ -56,6 +57,8 @@ mistakes = {
     ('raised RuntimeError', interaction(out='D @ x'))],
 '02.2': [
     ('perplexity is its exponential', perplexity('torch.special.entr(D).sum(1)')),
+    ('needs e to its power, not 2', perplexity('2**torch.special.entr(D).sum(1)')),
+    ('another count', perplexity('1/D.square().sum(1)')),
     ('summed over the wrong axis', perplexity('torch.special.entr(D).sum(2).exp()')),
     ('the sign is wrong', perplexity('(D * D.clamp_min(1e-12).log()).sum(1).exp()')),
     ('counts as 0, not as nan', perplexity('torch.exp(-(D * D.log()).sum(1))')),
