@@ -69,10 +69,15 @@ class MultiScaleTokenizer(nn.Module):
     def forward(self,
         x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
     ) -> torch.Tensor: # (batch, region, token, dim)
-        want = (self.in_chans, self.layout.image_size, self.layout.image_size)
-        if tuple(x.shape) == want: raise ValueError(f'one image of shape {want}: this model takes a batch, so give x[None]')
-        if x.ndim != 4 or tuple(x.shape[1:]) != want:
-            raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes '
-                             f'(batch, {want[0]}, {want[1]}, {want[2]}): resize the images, or make the model with '
-                             'their image_size and in_chans')
+        self.check(x)
         return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos
+
+    def check(self, x):
+        side = self.layout.image_size
+        shape = (self.in_chans, side, side)
+        if x.ndim == 4 and x.shape[1:] == shape: return                   # the batch is never looked at
+        if tuple(x.shape) == shape:
+            raise ValueError(f'one image of shape {shape}: this model takes a batch, so give x[None]')
+        raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes '
+                         f'(batch, {shape[0]}, {side}, {side}): resize the images, or make the model with '
+                         'their image_size and in_chans')

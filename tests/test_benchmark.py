@@ -3,7 +3,7 @@ import json, numpy as np, pandas as pd, pytest, re, subprocess, sys, torch
 from pathlib import Path
 from dems_nb import benchmark as B
 from dems_nb.model import create_model
-from dems_nb.training import Recipe, has_bf16, make_learner
+from dems_nb.learner import Recipe, has_bf16, make_learner
 
 root = Path(__file__).parent.parent
 tiny = lambda **kw: create_model('dems_nano', drop_path=.15, attn_drop=.05, **kw)

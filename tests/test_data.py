@@ -203,7 +203,7 @@ def test_normalize_refuses_two_channels():
     with pytest.raises(ValueError, match='in_chans is 2'): D.Normalize(2)
 
 def test_learner_predictions_come_in_order():
-    from dems_nb.training import Recipe, make_learner
+    from dems_nb.learner import Recipe, make_learner
     dls = D.get_dls('sample', device='cpu', bs=64)
     with (learn := make_learner(Recipe(precision='fp32'), dls)).no_bar(): p, y = learn.get_preds(ds_idx=1)
     assert torch.equal(y, dls.valid.dataset.y) and p.shape == (1000, 10)
@@ -357,7 +357,7 @@ def test_pictures_on_host_and_device_give_the_same(keep):
     assert all(torch.equal(y.cpu(), z) for (_, y), (_, z) in zip(dl, D.DeviceDL(few(24), bs=8, shuffle=True, device='cpu')))
 
 def learner(dls):
-    from dems_nb.training import Recipe, make_learner
+    from dems_nb.learner import Recipe, make_learner
     return make_learner(Recipe(precision='fp32'), dls)
 
 def test_predictions_of_the_training_set_come_in_the_order_of_the_set():

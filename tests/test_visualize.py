@@ -7,7 +7,7 @@ from dems_nb.augment import Augment, AugmentSchedule
 from dems_nb.data import fashion_classes, sample_images
 from dems_nb.layout import TokenLayout
 from dems_nb.model import DEMSViT, create_model
-from dems_nb.training import Recipe
+from dems_nb.learner import Recipe
 from dems_nb.visualize import *
 from dems_nb import visualize
 
