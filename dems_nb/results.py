@@ -66,23 +66,35 @@ row_fields = dict(
     commit=(str, type(None)), params=_whole, macs=_whole)
 
 # %% ../nbs/13_results.ipynb #fc25992d
-def _rules(r):
+def _rules(row):
     "What must hold in a row: (does it, what to say if not)."
-    d, c, n = r['data'], r['recipe'], r['data'].get('n_scored') or 0
-    yield r['schema'] == 1, f'its schema is {r["schema"]}, and this version reads 1'
-    yield n >= 1 and 0 <= r['accuracy'] <= 1, f'{r["accuracy"]} of {n} images is no accuracy'
-    right = round(r['accuracy']*n)
-    yield abs(r['accuracy']*n - right) < 1e-3, f'an accuracy of {r["accuracy"]} is no whole number of {n} images'
-    yield max(abs(a - b) for a, b in zip(r['interval'], wilson(right, n))) < 1e-6, 'its interval is not that of its accuracy'
-    yield recipe_hash(c) == r['recipe_hash'], f'its recipe has the hash {recipe_hash(c)}, and the row says {r["recipe_hash"]}'
-    for k in ('seed', 'epochs'): yield c.get(k) == r[k], f'its {k} is {r[k]} and its recipe\'s {c.get(k)}'
-    yield (r['scored_on'] == 'holdout') == bool(c.get('holdout')), f'it was scored on {r["scored_on"]!r} with ' \
-        f'{c.get("holdout")} images kept back'
-    seen = d.get('n_train', 0)//c['bs']*c['bs'] or d.get('n_train', 0)
-    yield r['images_seen'] == r['epochs']*seen, f'{r["images_seen"]} images seen are not {r["epochs"]} epochs of {seen}'
-    sha = str(d.get('checksum'))
-    yield re.fullmatch('[0-9a-f]{64}', sha), f'its data have the checksum {sha}, not 64 hexadecimal digits'
-    yield 0 <= r['best'].get('accuracy', -1) <= 1, 'it has no best accuracy'
+    data, recipe, accuracy = row['data'], row['recipe'], row['accuracy']
+    n = data.get('n_scored') or 0
+    yield row['schema'] == 1, f'its schema is {row["schema"]}, and this version reads 1'
+    yield n >= 1 and 0 <= accuracy <= 1, f'{accuracy} of {n} images is no accuracy'
+    right = round(accuracy*n)
+    yield abs(accuracy*n - right) < 1e-3, f'an accuracy of {accuracy} is no whole number of {n} images'
+    apart = max(abs(a - b) for a, b in zip(row['interval'], wilson(right, n)))
+    yield apart < 1e-6, 'its interval is not that of its accuracy'
+    own = recipe_hash(recipe)
+    yield own == row['recipe_hash'], f'its recipe has the hash {own}, and the row says {row["recipe_hash"]}'
+    for key in ('seed', 'epochs'):
+        yield recipe.get(key) == row[key], f'its {key} is {row[key]} and its recipe\'s {recipe.get(key)}'
+    held = recipe.get('holdout')
+    yield (row['scored_on'] == 'holdout') == bool(held), (
+        f'it was scored on {row["scored_on"]!r} with {held} images kept back')
+    epoch = data.get('n_train', 0)//recipe['bs']*recipe['bs'] or data.get('n_train', 0)
+    yield row['images_seen'] == row['epochs']*epoch, (
+        f'{row["images_seen"]} images seen are not {row["epochs"]} epochs of {epoch}')
+    checksum = str(data.get('checksum'))
+    yield re.fullmatch('[0-9a-f]{64}', checksum), (
+        f'its data have the checksum {checksum}, not 64 hexadecimal digits')
+    best = row['best'].get('accuracy', -1)
+    yield 0 <= best <= 1, 'it has no best accuracy'
+    yield best > accuracy - .02, f'its best accuracy, {best}, is below its last, {accuracy}'
+    for key in ('loss', 'seconds', 'params', 'macs'): yield row[key] >= 0, f'its {key} is {row[key]}'
+    for name in (row['study'], row['stage'], row['variant'], recipe.get('model'), recipe.get('dataset')):
+        yield re.fullmatch(r'[\w-]+', str(name)), f'{name!r} is no name: letters, digits, _ and - make one'
 
 # %% ../nbs/13_results.ipynb #0a9f8926
 def check_row(
@@ -92,12 +104,16 @@ def check_row(
     "Raise `ValueError`, with `name` in it, for a row that lacks something or contradicts itself."
     def refuse(why): raise ValueError(f'{name} is refused: {why}. Remove it and run its recipe again')
     if not isinstance(row, dict): refuse(f'it is a {type(row).__name__}, not an object with named values')
-    if missing := [k for k in row_fields if k not in row]: refuse(f'it has no {", ".join(missing)}')
-    for k, kinds in row_fields.items():
-        if not isinstance(row[k], kinds) or isinstance(row[k], bool): refuse(f'its {k} is {row[k]!r}')
-        if isinstance(row[k], float) and not math.isfinite(row[k]): refuse(f'its {k} is {row[k]}')
-    for ok, why in _rules(row):
-        if not ok: refuse(why)
+    missing = [key for key in row_fields if key not in row]
+    if missing: refuse(f'it has no {", ".join(missing)}')
+    for key, kinds in row_fields.items():
+        value = row[key]
+        if not isinstance(value, kinds) or isinstance(value, bool): refuse(f'its {key} is {value!r}')
+        if isinstance(value, float) and not math.isfinite(value): refuse(f'its {key} is {value}')
+    try:
+        for holds, why in _rules(row):
+            if not holds: refuse(why)
+    except (KeyError, TypeError) as e: refuse(f'a value in it is missing or of another kind ({e})')
     return row
 
 # %% ../nbs/13_results.ipynb #f6527531
@@ -126,13 +142,18 @@ def enter_run(
     stage:str, # its part of the study
     checksum:str=None, # of the data, if the run did not note it
 ) -> Path: # of the new row
-    "Copy a run's result into a ledger. Raises `ValueError` for a result that is no row, `FileExistsError` if one is there."
-    run, ledger = Path(run), Path(ledger)
-    row = dict(study=study, stage=stage, variant='base', **json.loads((run/'result.json').read_text()))
-    if isinstance(row.get('data'), dict) and checksum: row['data']['checksum'] = row['data'].get('checksum') or checksum
-    r = check_row(row, f'{run.name}/result.json')['recipe']
-    path = ledger/study/f'{stage}-{r["model"]}-{r["dataset"]}-n{row["data"]["n_train"]}-s{r["seed"]}-{row["recipe_hash"]}.json'
-    if path.exists(): raise FileExistsError(f'{study}/{path.name} is in the ledger: remove it first to enter the run again')
+    "Copy a run's result into a ledger. Raises `ValueError` for no row, `FileExistsError` if one is there."
+    run = Path(run)
+    result = json.loads((run/'result.json').read_text(encoding='utf-8'))
+    row = dict(study=study, stage=stage, variant='base', **result)
+    if isinstance(row.get('data'), dict) and checksum:
+        row['data']['checksum'] = row['data'].get('checksum') or checksum
+    recipe = check_row(row, f'{run.name}/result.json')['recipe']
+    size = int(row['data']['n_train'])
+    name = f'{stage}-{recipe["model"]}-{recipe["dataset"]}-n{size}-s{row["seed"]}-{row["recipe_hash"]}'
+    path = Path(ledger)/study/f'{name}.json'
+    if path.exists():
+        raise FileExistsError(f'{study}/{path.name} is in the ledger: remove it first to enter the run again')
     return write_atomic(path, (json.dumps(row, indent=1) + '\n').encode())
 
 # %% ../nbs/13_results.ipynb #38d89ce5
