@@ -26,7 +26,8 @@ from torch import nn
 from .layout import real_number, whole_number
 from .kernels import has_bf16
 from .model import ViT, create_model
-from .data import dataset_name, get_dls, random_flip, random_shift, seed_of
+from .datasets import dataset_facts, dataset_name
+from .data import get_dls, random_flip, random_shift, seed_of
 from .augment import Augment, AugmentSchedule, MixupCutmix
 from .results import Evaluation, recipe_hash
 
@@ -148,7 +149,8 @@ def _paper_recipe(model, dataset, epochs, bs, peak, fields):
     bs = whole_number('bs', bs)
     shared = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*bs/256, schedule='paper',
                   mixup=.8, cutmix=1., label_smoothing=.1)
-    if dataset_name(dataset) in ('folder', 'caltech101'): shared |= dict(image_size=256, patch_size=16)
+    record = dataset_facts(dataset)
+    if record.reader: shared |= dict(image_size=record.image_size, patch_size=record.patch_size)
     return Recipe(**{**shared, **fields})
 
 # %% ../nbs/07_learner.ipynb #9aa435b3
@@ -418,7 +420,7 @@ def recipe_dls(
     "The DataLoaders of a recipe."
     paper = recipe.augment == 'paper'
     if paper:                                     # which crops from the pictures as they are stored
-        channels = 1 if recipe.dataset in ('sample', 'fashionmnist', 'emnist') else 3
+        channels = dataset_facts(recipe.dataset).in_chans or 3
         schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, channels)
         augment = [Augment(recipe.image_size, schedule)]
     else:

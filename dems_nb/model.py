@@ -108,12 +108,14 @@ class ViT(nn.Module):
         drop_path:float=0., # stochastic depth at the last block; it rises linearly from 0 at the first
         attn_drop:float=0., # dropout on the attention weights, a probability
         plain_scales:int=2, # how many of the finest scales get a full projection
+        positions:str='sincos', # position embedding: 'sincos', 'noise' (fixed too) or 'learned'
     ):
         super().__init__()
         self.layout = TokenLayout(image_size, patch_sizes)
         self.config = dict(arch='vit', image_size=self.layout.image_size, patch_sizes=self.layout.patch_sizes,
-                           in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio,
-                           drop_path=drop_path, attn_drop=attn_drop, plain_scales=plain_scales)
+                           in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth, heads=heads,
+                           mlp_ratio=mlp_ratio, drop_path=drop_path, attn_drop=attn_drop,
+                           plain_scales=plain_scales, positions=positions)
         _check_sizes(self.config)
         self.build(**self.config)
         self.apply(_init)
@@ -122,11 +124,11 @@ class ViT(nn.Module):
 @patch
 def build(self:ViT,
     dim, depth, heads, n_classes, in_chans, # as in `ViT`
-    mlp_ratio, drop_path, attn_drop, plain_scales, # as in `ViT`
+    mlp_ratio, drop_path, attn_drop, plain_scales, positions, # as in `ViT`
     **_
 ):
     "Make the parts that the configuration names."
-    self.tokenizer = MultiScaleTokenizer(self.layout, dim, in_chans, plain_scales)
+    self.tokenizer = MultiScaleTokenizer(self.layout, dim, in_chans, plain_scales, positions)
     self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=.02))
     drops = torch.linspace(0, drop_path, depth).tolist()
     self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, d, attn_drop) for d in drops)
@@ -332,7 +334,8 @@ def count_cost(
     # the counter's names begin with that of the model's class, which is cut off
     flops = {k.split('.', 1)[-1]: sum(v.values()) for k, v in counter.get_flop_counts().items()}
     trained = sum(q.numel() for q in model.parameters() if q.requires_grad)
-    everything = sum(q.numel() for q in model.parameters()) + model.tokenizer.pos.numel()
+    everything = sum(q.numel() for q in model.parameters())
+    if not isinstance(model.tokenizer.pos, nn.Parameter): everything += model.tokenizer.pos.numel()
     macs, parts = counter.get_total_flops()//2, Counter()
     for name, part in [('tokenizer', 'tokenizer'), ('head', 'head')]: parts[part] = flops.get(name, 0)//2
     for k in range(len(getattr(model, 'interactions', ()))): parts['interaction'] += flops.get(f'interactions.{k}', 0)//2

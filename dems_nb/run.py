@@ -24,19 +24,11 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from . import __version__
 from .model import ViT, build_model, count_cost, create_model
-from .weights import load_any, read_safetensors, save_model, start_from, write_atomic
+from .weights import digest, read_safetensors, save_model, start_from, write_atomic
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, evaluate, fit_recipe, make_learner, recipe_dls
 
 # %% ../nbs/09_run.ipynb #cbc541d0
-def _digest(tensors, meta):
-    "SHA-256 over all names, values and notes."
-    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(f'{name}{tensors[name].dtype}{tuple(tensors[name].shape)}'.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
 def _bare(model): return getattr(model, 'module', model)  # without the wrapper of distributed training
 
 def state_tensors(
@@ -136,7 +128,7 @@ def write_checkpoint(
 ) -> Path: # `path`
     "Write a checkpoint so that at every moment a whole one is there."
     path = Path(path)
-    data = save(tensors, dict(notes=json.dumps(notes), sha256=_digest(tensors, notes)))
+    data = save(tensors, dict(notes=json.dumps(notes), sha256=digest(tensors, notes)))
     if path.exists():
         twin = previous_checkpoint(path).with_suffix('.tmp')
         twin.unlink(missing_ok=True)
@@ -154,7 +146,7 @@ def read_checkpoint(
         if 'sha256' not in meta or 'notes' not in meta:
             raise ValueError(f'{path} is no checkpoint of a training run')
         notes = json.loads(meta['notes'])
-        if _digest(tensors, notes) != meta['sha256']: raise ValueError(f'{path} was changed after it was written')
+        if digest(tensors, notes) != meta['sha256']: raise ValueError(f'{path} was changed after it was written')
     except ValueError as e:
         older = previous_checkpoint(path)
         if not older.is_file(): raise ValueError(f'{e}; there is no older checkpoint beside it: begin anew') from None
@@ -320,8 +312,9 @@ def finish(self:RunFolder,
     result:dict, # what `run_result` gave
 ):
     "Write what is known after the last step."
-    classes = json.dumps([str(c) for c in getattr(learn.dls, 'vocab', ())])
-    save_model(_bare(learn.model), self.path/'model.safetensors', recipe=recipe.to_json(), classes=classes)
+    rule = getattr(learn.dls.valid, 'rule', None)
+    save_model(learn.model, self.path/'model.safetensors', classes=getattr(learn.dls, 'vocab', None),
+               picture=rule and rule.fit, recipe=recipe.to_json())
     write_atomic(self.path/'result.json', json.dumps(result, indent=1).encode())
 
 class NoFolder:
@@ -613,9 +606,11 @@ def _starting_model(recipe, dls, model, pretrained, saved):
     if model is not None: raise ValueError('both a model and pretrained weights are given: give one of them')
     path = Path(pretrained)
     say = noop if rank_distrib() else print
-    model = start_from(path, dls.c, recipe.image_size, say=say, **rates)
+    model = start_from(pretrained, dls.c, recipe.image_size, say=say, in_chans=dls.in_chans,
+                       classes=getattr(dls, 'vocab', None), patch_size=recipe.patch_size, **rates)
     _check_architecture(recipe, model, dls)
     file = path/'model.safetensors' if path.is_dir() else path
+    if not file.is_file(): return model, dict(name=str(pretrained), sha256=digest(model.state_dict(), {}))
     return model, dict(name=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
 
 # %% ../nbs/09_run.ipynb #49bb6c59
@@ -628,19 +623,19 @@ def train(
     cbs:list=(), # further fastai callbacks
     bar:bool=True, # show fastai's progress bar; otherwise a line an epoch
     root=None, # folder to look for the data in first
-    on_broken:str='error', # of image folders: 'error' names pictures that cannot be read, 'skip' leaves them out
     pretrained=None, # start from these weights: what `start_from` takes
     resume=False, # go on with the run in `out`, if there is one; or from the checkpoint whose path this is
     overwrite:bool=False, # begin anew in a folder that holds a run
     allow_changes:bool=False, # resume although recipe or data differ
     save_every:float=60., # seconds between checkpoints
+    **data, # further arguments of `get_dls`, such as on_broken='skip' for image folders
 ) -> Learner: # trained: `.evaluation` is the final score, `.rows` the history, `.seconds` the time of training
     "Train by a recipe and score the result. Raises `FileExistsError`, or `ValueError` if a resumed run does not fit."
     device = _join_processes(device)
     folder = open_folder(out, recipe, pretrained, resume, overwrite, allow_changes)
     try:
         given = [name for name, value in (('dls', dls), ('model', model)) if value is not None]
-        if dls is None: dls = recipe_dls(recipe, device, root, on_broken=on_broken)
+        if dls is None: dls = recipe_dls(recipe, device, root, **data)
         _same_data(folder.saved, dls, allow_changes)
         model, source = _starting_model(recipe, dls, model, pretrained, folder.saved)
         if num_distrib() > 1: dls = _share(dls)

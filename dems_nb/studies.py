@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'PlannedRun', 'ScoreOnlyLast', 'FewerScalesViT', 'PoolingViT', 'start_mixing',
            'list_variants', 'make_variant', 'EpochLosses', 'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10',
-           'ablations', 'run_plans', 'run_study', 'main', 'StopAfter', 'TimeSteps', 'seconds_an_epoch', 'timebox',
-           'timebox_main']
+           'ablations', 'positions', 'budget', 'compression', 'run_plans', 'run_study', 'main', 'StopAfter',
+           'TimeSteps', 'seconds_an_epoch', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
 import argparse, io, json, math, os, signal, subprocess, sys, time, torch
@@ -20,6 +20,7 @@ from fastcore.basics import patch
 from torch import nn
 from .model import DEMSViT, count_cost, create_model
 from .weights import write_atomic
+from .datasets import dataset_facts
 from .data import Images, dataset_checksum
 from .learner import Recipe, make_learner, recipe_dls
 from .run import Interrupted, run_result, train
@@ -131,7 +132,12 @@ _variants = dict(
     mixed_4_2=lambda *a: _nano(*a, n_mixed=(4,2)), mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
     plain_1=lambda *a: _nano(*a, plain_scales=1), plain_3=lambda *a: _nano(*a, plain_scales=3),
     mix_std_01=lambda *a: start_mixing(_nano(*a), .1), mix_he=lambda *a: start_mixing(_nano(*a)),
-    mix_he_s2=lambda *a: start_mixing(_nano(*a), scale=2.))
+    mix_he_s2=lambda *a: start_mixing(_nano(*a), scale=2.),
+    n_mixed_21_21=lambda *a: _nano(*a, n_mixed=(21,21)), n_mixed_16_16=lambda *a: _nano(*a, n_mixed=(16,16)),
+    n_mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
+    pos_noise=lambda *a: _nano(*a, positions='noise'), pos_learned=lambda *a: _nano(*a, positions='learned'))
+
+_ablations = ['base', *list(_variants)[:14]] # the variants of that study, in its order
 
 # %% ../nbs/18_studies.ipynb #b934d387
 def list_variants() -> list: # names for `make_variant`
@@ -158,17 +164,28 @@ class EpochLosses(Callback):
     def after_epoch(self): self.rows.append(round(float(self.recorder.values[-1][0]), 4))
 
 # %% ../nbs/18_studies.ipynb #b23ce3e7
+def _resumable(variant):
+    "Whether a variant's model comes back from its configuration alone, as a resumed run needs."
+    return variant == 'base' or variant.startswith(('n_mixed_', 'pos_'))
+
 def run_planned(
     run:PlannedRun, # what to train
     out, # the ledger's folder
     root=None, # folder to look for the data in first
+    runs=None, # folder for the runs' own folders, from which a stopped run goes on; by default none is kept
 ) -> Path: # of its row
-    "Train one planned run and write its row. Nothing is written before it is done."
-    r, losses = run.recipe, EpochLosses()
-    model = None if run.variant == 'base' else make_variant(run.variant, r, 10, 3 if r.dataset.startswith('cifar') else 1)
+    "Train one planned run and write its row. No row is written before it is done."
+    recipe = run.recipe
+    record = dataset_facts(recipe.dataset)
+    model = None
+    if run.variant != 'base': model = make_variant(run.variant, recipe, record.n_classes, record.in_chans)
+    folder = Path(runs)/run.study/run.name if runs and _resumable(run.variant) else None
+    losses = EpochLosses()
     with redirect_stdout(io.StringIO()):
-        learn = train(r, model=model, root=root, bar=False, cbs=[ScoreOnlyLast(), losses])
-    row = dict(study=run.study, stage=run.stage, variant=run.variant, **run_result(r, learn), train_losses=losses.rows)
+        learn = train(recipe, folder, model=model, root=root, bar=False, resume=folder is not None,
+                      cbs=[ScoreOnlyLast(), losses])
+    row = dict(study=run.study, stage=run.stage, variant=run.variant, **run_result(recipe, learn),
+               train_losses=losses.rows)
     row['data']['checksum'] = dataset_checksum(learn.dls)
     return write_atomic(Path(out)/run.study/f'{run.name}.json', (json.dumps(row, indent=1) + '\n').encode())
 
@@ -254,25 +271,89 @@ def ablations(
     plans = []
     for s in range(seeds):
         r = replace(base, seed=s)
-        plans += [PlannedRun('ablations', 'model', r, v) for v in list_variants()]
+        plans += [PlannedRun('ablations', 'model', r, v) for v in _ablations]
         plans += [PlannedRun('ablations', 'augmentation', replace(r, augment='paper', augment_schedule=m))
                   for m in ('cosine', 'frozen', 'off')]
     return plans
 
 studies = dict(data_efficiency=data_efficiency, ablations=ablations, cifar10=cifar10)
 
+# %% ../nbs/18_studies.ipynb #26c3bff7
+_position_kinds = [('vit_nano', 'base'), ('vit_nano', 'pos_noise'), ('vit_nano', 'pos_learned'),
+                   ('dems_nano', 'base'), ('dems_nano', 'pos_noise')]
+
+def _tuned_lr(rows, study, model, variant):
+    "The learning rate that did best for a model and variant on held-out images."
+    tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune' and r['variant'] == variant
+             and r['recipe']['model'] == model]
+    return max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
+
+def positions(
+    rows:list, # of the ledger so far
+    images:int=240_000, # images seen in a run; a tuning run sees half
+    seeds:int=3, # 0, 1, 2, …
+) -> list: # of `PlannedRun`: the tuning, and when that is in the ledger the comparison
+    "What do fixed random positions cost, as the plain ViT beside the released model has them? On CIFAR-10."
+    small = dict(dataset='cifar10', n_train=4_000)
+    tune = [PlannedRun('positions', 'tune', _light(model=m, lr=lr, holdout=10_000,
+                                                   epochs=_epochs(images//2, 4_000), **small), v)
+            for lr in lr_grid for m, v in _position_kinds]
+    if _pending(tune, rows): return tune
+    return tune + [PlannedRun('positions', 'images', _light(
+        model=m, dataset='cifar10', n_train=n, epochs=_epochs(images, n), seed=s,
+        lr=_tuned_lr(rows, 'positions', m, v)), v)
+        for s in range(seeds) for n in (4_000, 50_000) for m, v in _position_kinds]
+
+# %% ../nbs/18_studies.ipynb #becf2724
+_budgets = ((5, 3), (24, 3), (120, 2)) # epochs of CIFAR-10, seeds
+
+def budget(
+    rows:list, # of the ledger so far
+    images:int=50_000, # images an epoch
+    seeds:int=3, # at most so many
+) -> list: # of `PlannedRun`, the short budgets first; nothing before `positions` has tuned the learning rates
+    "Does the gap close as training gets longer? Both models on CIFAR-10, light and the paper's recipe."
+    try: rates = {m: _tuned_lr(rows, 'positions', m, 'base') for m in models}
+    except ValueError: return []
+    plans = []
+    for epochs, most in _budgets:
+        for s in range(min(seeds, most)):
+            for m in models:
+                light = _light(model=m, dataset='cifar10', n_train=images, epochs=epochs, seed=s, lr=rates[m])
+                paper = Recipe.pretrain(m, 'cifar10', epochs, 50, n_train=images, seed=s, lr=rates[m])
+                if epochs < 100: plans.append(PlannedRun('budget', 'light', light))
+                plans.append(PlannedRun('budget', 'paper', paper))
+    return plans
+
+def compression(
+    rows:list, # of the ledger so far
+    images:int=1_200_000, # images seen in a run
+    seeds:int=3, # 0, 1, 2, …
+) -> list: # of `PlannedRun`; nothing before `positions` has tuned the learning rates
+    "Gentler compression of the regions, scored on 10,000 held-out training images of CIFAR-10."
+    try: rates = {m: _tuned_lr(rows, 'positions', m, 'base') for m in models}
+    except ValueError: return []
+    kinds = [('dems_nano', 'base'), ('vit_nano', 'base'),
+             *(('dems_nano', f'n_mixed_{n}') for n in ('21_21', '16_16', '16_8'))]
+    shared = dict(dataset='cifar10', n_train=40_000, holdout=10_000, epochs=_epochs(images, 40_000))
+    return [PlannedRun('compression', 'images', _light(model=m, seed=s, lr=rates[m], **shared), v)
+            for s in range(seeds) for m, v in kinds]
+
+studies |= dict(positions=positions, budget=budget, compression=compression)
+
 # %% ../nbs/18_studies.ipynb #787e6ce3
 def _worker():
     "What the other process does."
-    run, out, root, threads = sys.argv[1:]
+    run, out, root, threads, runs = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    run_planned(PlannedRun.from_json(run), out, root or None)
+    run_planned(PlannedRun.from_json(run), out, root or None, runs or None)
 
-def _in_another_process(run, out, root, threads, say):
+def _in_another_process(run, out, root, threads, runs, say):
     "Run one planned run in a process of its own; True if its row came."
     code, start = 'from dems_nb.studies import _worker; _worker()', time.perf_counter()
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, run.to_json(), str(out), str(root or ''), str(threads)],
-                          capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
+    arguments = [run.to_json(), str(out), str(root or ''), str(threads), str(runs or '')]
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments], capture_output=True,
+                          text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     row = Path(out)/run.study/f'{run.name}.json'
     if ok := done.returncode == 0 and row.exists(): note = f'{read_row(row)["accuracy"]:.2%}'
     else: note = f'FAILED: {(done.stderr.strip().splitlines() or ["no message"])[-1]}'
@@ -287,12 +368,13 @@ def run_plans(
     threads:int=1, # of each
     root=None, # folder to look for the data in first
     say=print, # called with a line a run
+    runs='runs/studies', # folder for the runs' own folders, from which a stopped run goes on
 ) -> list: # names of the runs that failed
     "Run what is planned and not there, some at a time, in the order given."
     todo = _pending(plans, read_ledger(out))
     say(f'{len(todo)} of {len(plans)} runs to do')
     with ThreadPoolExecutor(processes) as pool:
-        oks = list(pool.map(lambda p: _in_another_process(p, out, root, threads, say), todo))
+        oks = list(pool.map(lambda p: _in_another_process(p, out, root, threads, runs, say), todo))
     return [p.name for p, ok in zip(todo, oks) if not ok]
 
 # %% ../nbs/18_studies.ipynb #928989be
