@@ -15,7 +15,8 @@ from fastai.torch_core import num_distrib, rank_distrib
 from fastcore.docments import docments
 from .model import count_cost, create_model, shape_ledger
 from .weights import write_atomic
-from .data import data_folders, dataset_name, get_dls
+from .data import dataset_name, get_dls
+from .datasets import data_folders
 from .training import DataRecipe, Interrupted, Recipe, evaluate, has_bf16, load_any, start_from, train
 
 # %% ../nbs/11_cli.ipynb #1d805e34

@@ -89,7 +89,7 @@ def test_one_notebook_one_module():
     assert named == have and len(chapters) == len(named)
 
 # who may import whom: the rooms below, one way only
-may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'data': [], 'augment': [],
+may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'datasets': [], 'data': ['datasets'], 'folders': ['datasets', 'data'], 'augment': ['datasets'],
        'training': ['model', 'weights', 'data', 'augment'], 'visualize': ['layout', 'model', 'augment'],
        'results': ['weights', 'training'], 'studies': ['model', 'weights', 'data', 'training', 'results'], 'cli': None, 'demo': None, 'exercises': None,
        'benchmark': ['tokenizer', 'model', 'weights', 'augment', 'training']}
