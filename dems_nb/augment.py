@@ -12,6 +12,7 @@ __all__ = ['draw_coin', 'where_chosen', 'mirror', 'draw_crop', 'cubic', 'resize_
 import math, torch
 from typing import NamedTuple
 from fastcore.basics import patch
+from .datasets import picture_stats
 from .kernels import tunes_for_cpu
 
 # %% ../nbs/06_augment.ipynb #851ff42d
@@ -325,8 +326,8 @@ class Augment:
     ):
         if size < 1: raise ValueError(f'size is {size}: give a side of 1 pixel or more')
         self.size, self.schedule, self.normalize, self.p = size, schedule, normalize, torch.tensor(schedule(0))
-        mean, std = ((.485, .456, .406), (.229, .224, .225)) if schedule.in_chans == 3 else ((.5,), (.5,))
-        self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+        stats = picture_stats(schedule.in_chans)
+        self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in stats)
 
     def set_epoch(self,
         epoch:int, # the epoch, from 0

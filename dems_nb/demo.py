@@ -40,7 +40,7 @@ def linear_baseline(
 ) -> tuple: # (Evaluation, seconds)
     "scikit-learn's logistic regression on the same pixels, as they are."
     from sklearn.linear_model import LogisticRegression
-    x, y, xt, yt = (t.cpu() for d in (dls.train.dataset, dls.valid.dataset) for t in d[:2])
+    x, y, xt, yt = (t.cpu() for d in (dls.train.dataset, dls.valid.dataset) for t in (d.x, d.y))
     pixels = lambda t: t.flatten(1).numpy()/255.
     start = time.perf_counter()
     with warnings.catch_warnings():

@@ -61,7 +61,7 @@ class ScoreOnlyLast(Callback):
     @property
     def last(self): return self.epoch == self.n_epoch - 1
     def before_validate(self):
-        if not self.last: self.learn.dl = self.dls.valid.new(Images(*(t[:1] for t in self.dls.valid.dataset[:2])))
+        if not self.last: self.learn.dl = self.dls.valid.new(self.dls.valid.dataset[:1])
     def after_validate(self):
         if not self.last: self.recorder.log[-2:] = [math.nan, math.nan]
     def after_fit(self):

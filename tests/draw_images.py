@@ -30,6 +30,28 @@ def draw_correspondence():
     from dems_nb.visualize import show_correspondence
     show_correspondence(boot(), TokenLayout(), 251).savefig(images/'correspondence.png', dpi=100)
 
+def draw_batch():
+    "One tensor of pictures, and the first batches of an epoch: pieces of an order."
+    import matplotlib.pyplot as plt
+    from dems_nb.data import epoch_order, sample_images
+    pictures, order = sample_images(30).x, epoch_order(30, 1, 0)
+    batch_of = {i: n for n, idx in enumerate(order.split(8)) for i in idx.tolist()}
+    fig = plt.figure(figsize=(9, 4.2), layout='constrained')
+    left, right = fig.subfigures(1, 2, width_ratios=(6, 8))
+    left.suptitle('the tensor, on the device', fontsize=10)
+    right.suptitle('an epoch: an order of it, cut into batches of 8', fontsize=10)
+    def show(ax, i):
+        ax.imshow(pictures[i, 0], cmap='gray')
+        ax.set(xticks=[], yticks=[])
+        for side in ax.spines.values(): side.set(color=f'C{batch_of[i]}', linewidth=3)
+    for i, ax in enumerate(left.subplots(5, 6).flat): show(ax, i)
+    axs = right.subplots(4, 8)
+    for ax in axs.flat: ax.axis('off')
+    for ax, i in zip(axs.flat, order.tolist()):
+        ax.axis('on')
+        show(ax, i)
+    fig.savefig(images/'batch.png', dpi=100)
+
 def draw_viewer():
     from PIL import Image
     from dems_nb.visualize import view_tokens
@@ -48,5 +70,6 @@ if __name__ == '__main__':
     import matplotlib
     matplotlib.use('Agg')
     draw_correspondence()
+    draw_batch()
     try: draw_viewer()
     except NoBrowser as e: sys.exit(f'viewer.png is left as it was: {e}')

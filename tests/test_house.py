@@ -89,10 +89,16 @@ def test_one_notebook_one_module():
     assert named == have and len(chapters) == len(named)
 
 # who may import whom: the rooms below, one way only
-may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'zoo': [], 'trust': [], 'weights': ['model', 'trust', 'zoo'], 'data': [], 'augment': [],
-       'training': ['model', 'weights', 'data', 'augment'], 'visualize': ['layout', 'model', 'augment'],
-       'results': ['weights', 'training'], 'studies': ['model', 'weights', 'data', 'training', 'results'], 'cli': None, 'demo': None, 'exercises': None,
-       'benchmark': ['tokenizer', 'model', 'weights', 'augment', 'training']}
+may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'kernels': [],
+       'model': ['layout', 'tokenizer', 'interaction', 'kernels'], 'zoo': [], 'trust': [],
+       'weights': ['model', 'trust', 'zoo'], 'datasets': [], 'data': ['datasets'],
+       'folders': ['datasets', 'data'], 'augment': ['kernels', 'datasets'],
+       'results': ['weights'],
+       'learner': ['layout', 'model', 'kernels', 'datasets', 'data', 'augment', 'results'],
+       'run': ['model', 'weights', 'data', 'learner'],
+       'visualize': ['layout', 'model', 'augment', 'datasets'], 'viewer': None, 'classifier': None,
+       'studies': None, 'commands': None, 'demo': None, 'exercises': None,
+       'benchmark': ['tokenizer', 'model', 'kernels', 'weights', 'augment', 'learner', 'run']}
 
 @pytest.mark.parametrize('module', sorted(p.stem for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_')))
 def test_imports_go_one_way(module):
