@@ -32,7 +32,7 @@ def draw_correspondence():
 
 def draw_viewer():
     from PIL import Image
-    from dems_nb.visualize import view_tokens
+    from dems_nb.viewer import view_tokens
     from dems_nb.weights import load_bundled
     model = load_bundled()
     with chromium() as browser:

@@ -91,6 +91,7 @@ def test_one_notebook_one_module():
 # who may import whom: the rooms below, one way only
 may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'data': [], 'augment': [],
        'training': ['model', 'weights', 'data', 'augment'], 'visualize': ['layout', 'model', 'augment'],
+       'viewer': ['layout', 'model', 'data', 'visualize'],
        'results': ['weights', 'training'], 'studies': ['model', 'weights', 'data', 'training', 'results'], 'cli': None, 'demo': None, 'exercises': None,
        'benchmark': ['tokenizer', 'model', 'weights', 'augment', 'training']}
 
