@@ -29,7 +29,8 @@ def _json(value):
 
 def _fragment(kind, data, still):
     "The HTML of one viewer or explorer: a still picture, the script, the data."
-    style, script, text = _asset(f'{kind}.css'), _asset('page.js') + _asset(f'{kind}.js'), _json(data)
+    style, script = _asset(f'{kind}.css'), _asset('page.js') + _asset(f'{kind}.js')
+    text = _json(data)
     name = hashlib.sha1((text + script + style).encode()).hexdigest()[:10]
     return (f'<div class="dems-{kind}" data-viewer="{name}" data-lm-suppress-shortcuts="true">'
             f'<img alt="one token and its kin at every scale" src="data:image/png;base64,{still}">'
@@ -43,8 +44,9 @@ def _fragment(kind, data, still):
 def _geometry(layout):
     "What the page knows of a layout: all of it said by `TokenLayout`."
     return dict(side=layout.image_size, patches=layout.patch_sizes, regions=layout.n_regions,
-                boxes=layout.boxes.tolist(), cells=layout.cells.tolist(), scale=layout.scale.tolist(),
-                region=layout.region.tolist(), colors=[_color(k) for k in range(len(layout.grids))],
+                boxes=layout.boxes.tolist(), cells=layout.cells.tolist(),
+                scale=layout.scale.tolist(), region=layout.region.tolist(),
+                colors=[_color(k) for k in range(len(layout.grids))],
                 linked=[layout.linked(p).tolist() for p in range(layout.n_tokens)])
 
 # %% ../nbs/11_viewer.ipynb #da7732fb
@@ -56,7 +58,7 @@ def _data_url(img):
     return f'data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 def _map(mode, name, D, sources='token', rest=0.):
-    "A matrix (region, source, target) for the viewer: a byte a weight, in units of the target's largest."
+    "A matrix (region, source, target): a byte a weight, in units of the target's largest."
     R, T, L = D.shape
     w = D.transpose(1, 2).reshape(R*L, T)
     peak = w.amax(1).clamp_min(1e-12)
@@ -67,14 +69,15 @@ def _map(mode, name, D, sources='token', rest=0.):
 
 # %% ../nbs/11_viewer.ipynb #5f593bc2
 def _maps(model, x):
-    "All that the viewer shows of a model: each D, where mixed tokens came from, and the class token by rollout."
+    "What the viewer shows of a model: each D, provenance, and the class token by rollout."
     layout, before = model.layout, model.config.get('mix_before', ())
     Ds = [d.float().cpu() for d in mixing_weights(model, x)] if before else []
     maps = [_map('mixing', f'before block {k}', D, 'mixed' if i else 'token')
             for i, (k, D) in enumerate(zip(before, Ds))]
     for i, k in enumerate(before):
-        rows = _origins(Ds[:i + 1], layout).unflatten(2, (layout.n_regions, -1))    # region mixed region origin
-        own = torch.stack([rows[r, :, r] for r in range(layout.n_regions)])         # mixing never leaves a region
+        rows = _origins(Ds[:i + 1], layout)                      # region mixed origin
+        rows = rows.unflatten(2, (layout.n_regions, -1))         # region mixed region origin
+        own = torch.stack([rows[r, :, r] for r in range(layout.n_regions)])  # never leaves one
         maps.append(_map('provenance', f'mixed tokens before block {k}', own.transpose(1, 2)))
     for k, P in enumerate(_follow(model, x, attention=True)):
         name = f'class token after block {k} (rollout)'
@@ -83,8 +86,8 @@ def _maps(model, x):
 
 # %% ../nbs/11_viewer.ipynb #b101f2ec
 class TokenViewer:
-    "A live viewer: shown as HTML in a notebook, as a still figure where HTML cannot be. `view_tokens` makes it."
-    kind = 'viewer'                                              # which script and style of `assets`
+    "A live viewer, or a still figure where HTML cannot be shown. `view_tokens` makes it."
+    kind = 'viewer'                                              # its script and style in `assets`
     def __init__(self,
         img:torch.Tensor, # the picture, floats 0…1, (1 or 3, image_size, image_size)
         layout:TokenLayout, # the scales
@@ -106,7 +109,8 @@ class TokenViewer:
     @property
     def html(self): return _fragment(self.kind, self.data, self.still)
     def __repr__(self):
-        return f'{type(self).__name__} of {self.layout.n_tokens} tokens; .figure() is a still picture'
+        name = type(self).__name__
+        return f'{name} of {self.layout.n_tokens} tokens; .figure() is a still picture'
     def _repr_html_(self): return self.html
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {'text/html': self.html, 'image/png': self.still, 'text/plain': repr(self)}
@@ -130,17 +134,17 @@ def view_tokens(
     img, # the picture, uint8 or 0…1 float, (1 or 3, image_size, image_size)
     layout:TokenLayout, # the scales
     model:ViT=None, # also show its mixing and provenance, for this picture
-    position:int=None, # the token that is chosen at first; by default one of the second coarsest scale, in the middle
-    x:torch.Tensor=None, # the picture normalised, (1, in_chans, image_size, image_size); by default as in the recipe
+    position:int=None, # the token chosen at first; by default one in the middle
+    x:torch.Tensor=None, # the picture normalised, (1, channels, side, side); default: as the recipe
     resize:bool=False, # resize a picture of another size
     classes:list=None, # class names, for the model's answer; by default numbers
 ) -> TokenViewer: # displays itself as the last line of a cell
-    "Point at a token and see its kin, on the picture and in the sequence. Raises `IndexError` for a position out of range."
+    "Point at a token and see its kin. Raises `IndexError` for a position out of range."
     img = _image(img, layout, resize)
     if model is not None and model.layout != layout:
         raise ValueError(f'the model has {model.layout} and not {layout}: give model.layout')
     if position is None: position = _middle_token(layout)
-    layout.linked(position)                                      # raises if there is no such position
+    layout.linked(position)                                      # raises if there is none
     data = dict(_geometry(layout), at=int(position), picture=_data_url(img), maps=[])
     if model is not None:
         x = _model_input(model, img, x)
@@ -153,44 +157,47 @@ def answer_without(
     model:ViT, # any model of this kit, on any device
     img, # the picture, uint8 or 0…1 float, (in_chans, image_size, image_size)
     cut, # sequence positions of the tokens that are left out, the class token not counted
-    x:torch.Tensor=None, # the same picture normalised, (1, in_chans, image_size, image_size); by default as in the recipe
+    x:torch.Tensor=None, # the picture normalised, (1, channels, side, side); default: as the recipe
 ) -> torch.Tensor: # logits (classes,), float32, on the CPU
-    "What the model says if it never reads some tokens. Raises `IndexError` for a position that is not there."
-    layout, start = model.layout, next(model.parameters())
-    cut = {int(i) for i in cut}
-    for i in cut: layout.linked(i)                               # raises if there is no such position
-    x = _model_input(model, img, x).to(start.device, start.dtype)
+    "What the model says if it never reads some tokens. Raises `IndexError` if one is not there."
+    layout, before = model.layout, model.config.get('mix_before', ())
+    cut, T = {int(i) for i in cut}, layout.tokens_per_region
+    for i in cut: layout.linked(i)                               # raises if there is none
     modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    first, *tokens = model.sequence(x)[0].split([1, *[layout.tokens_per_region]*layout.n_regions])
-    T = layout.tokens_per_region
-    regions = [t[[i for i in range(T) if r*T + i not in cut]] for r, t in enumerate(tokens)]  # each (token, dim)
+    x = _model_input(model, img, x).to(next(model.parameters()))
+    first, *regions = model.eval().sequence(x)[0].split([1] + [T]*layout.n_regions)
+    for r, tokens in enumerate(regions):                         # each (token, dim)
+        regions[r] = tokens[[i for i in range(T) if r*T + i not in cut]]
     for k, block in enumerate(model.blocks, 1):
-        if k in model.config.get('mix_before', ()):
-            interaction = model.interactions[model.config['mix_before'].index(k)]
-            regions = [interaction(t[None])[0] if len(t) else t for t in regions]
-        first, *regions = block(torch.cat([first, *regions])[None])[0].split([1, *map(len, regions)])
-    logits = model.head(model.norm(first))[0].float().cpu()
+        if k in before:
+            mix = model.interactions[before.index(k)]
+            regions = [mix(tokens[None])[0] if len(tokens) else tokens for tokens in regions]
+        x = block(torch.cat([first, *regions])[None])[0]
+        first, *regions = x.split([1, *map(len, regions)])
     for m, training in modes: m.training = training
-    return logits
+    return model.head(model.norm(first))[0].float().cpu()
 
 # %% ../nbs/11_viewer.ipynb #b3e5c291
 def _weights(model, precision):
-    "All weights as one piece of base64, with their names and sizes. Raises `ValueError` for what half precision cannot hold."
-    if precision not in ('half', 'float'): raise ValueError(f"precision is {precision!r}: give 'half' or 'float'")
+    "All weights as base64, with names and sizes. Raises `ValueError` for what cannot be held."
+    if precision not in ('half', 'float'):
+        raise ValueError(f"precision is {precision!r}: give 'half' or 'float'")
     tensors = {k: v.detach().float().cpu() for k, v in model.state_dict().items()}
     flat = torch.cat([v.flatten() for v in tensors.values()])
-    if not flat.isfinite().all(): raise ValueError('the model has weights that are no numbers: train it again, at a lower rate')
+    if not flat.isfinite().all():
+        raise ValueError('the model has weights that are no numbers: train it again, slower')
     if precision == 'half' and flat.abs().max() > 65504:
-        raise ValueError(f"a weight is {flat.abs().max():.3g}, too large for half precision: give precision='float'")
+        raise ValueError(f'a weight is {flat.abs().max():.3g}, too large for half precision: '
+                         "give precision='float'")
     coded = flat.numpy().astype('<f2' if precision == 'half' else '<f4').tobytes()
     return dict(precision=precision, bytes=base64.b64encode(coded).decode(),
                 tensors=[[k, v.numel()] for k, v in tensors.items()])
 
 def _statistics(model):
     "Mean and std a channel, as the recipe normalises: found from a black picture and a white one."
-    shape = (model.config['in_chans'], model.layout.image_size, model.layout.image_size)
-    black, white = (_model_input(model, torch.full(shape, v))[0, :, 0, 0].double() for v in (0., 1.))
+    side = model.layout.image_size
+    grey = lambda v: torch.full((model.config['in_chans'], side, side), v)
+    black, white = (_model_input(model, grey(v))[0, :, 0, 0].double() for v in (0., 1.))
     std = 1/(white - black)
     return dict(mean=(-black*std).tolist(), std=std.tolist())
 
@@ -202,13 +209,15 @@ def _choices(model, images, labels, classes):
         sample = sample_images(20, S)
         names = sample.y.tolist() if list(classes) == fashion_classes else [None]*20
         return sample.x.expand(-1, channels, -1, -1), names
-    if not len(images): raise ValueError('images is empty: give at least one picture, or leave it out')
+    if not len(images):
+        raise ValueError('images is empty: give at least one picture, or leave it out')
     if labels is not None and len(labels) != len(images):
         raise ValueError(f'{len(images)} images and {len(labels)} labels: give one each')
     bytes_ = [(255*_image(img, model.layout)).round().byte() for img in images]
     for img in bytes_:
-        if len(img) != channels: raise ValueError(f'an image has {len(img)} channels and the model takes {channels}: '
-                                                  f'give images with {channels}')
+        if len(img) != channels:
+            raise ValueError(f'an image has {len(img)} channels and the model takes {channels}: '
+                             f'give images with {channels}')
     return torch.stack(bytes_), [None]*len(bytes_) if labels is None else [int(c) for c in labels]
 
 # %% ../nbs/11_viewer.ipynb #58bdebcd
@@ -224,8 +233,10 @@ class Explorer(TokenViewer):
         path = Path(path)
         path.write_text('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
                         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                        f'<title>{title}</title>\n<style>body {{ margin: 0; padding: 2vmin; background: #f1efe8 }}\n'
-                        '@media (prefers-color-scheme: dark) { body { background: #0f1012 } }</style></head>\n'
+                        f'<title>{title}</title>\n'
+                        '<style>body { margin: 0; padding: 2vmin; background: #f1efe8 }\n'
+                        '@media (prefers-color-scheme: dark) { body { background: #0f1012 } }\n'
+                        '</style></head>\n'
                         f'<body>\n{self.html}\n</body></html>\n', encoding='utf-8')
         return path
 
@@ -233,26 +244,30 @@ class Explorer(TokenViewer):
 def explore(
     model:ViT, # any model of this kit, trained, on any device
     classes:list, # class names, one for each output of the model
-    images=None, # pictures to choose from, uint8 or 0…1 float, (n, in_chans, image_size, image_size); by default the sample's
+    images=None, # to choose from, uint8 or 0…1 float, (n, channels, side, side); default: sample
     labels=None, # their classes, int64 (n,); shown as their names
     title:str=None, # the heading; by default what the model is
     precision:str='half', # of the weights in the page: 'half', or 'float', twice as large
     state:dict=None, # what to show at first, as the page's own *Save or load* gives it
     limit:float=24., # refuse a page that would be larger than this, in MB
 ) -> Explorer: # displays itself as the last line of a cell; `save` writes it as a page
-    "Draw, drop or choose a picture and watch the model at work, in the page. Raises `ValueError` for what does not fit."
+    "Draw, drop or choose a picture and watch the model. Raises `ValueError` for what does not fit."
     classes, n = [str(c) for c in classes], model.config['n_classes']
-    if len(classes) != n: raise ValueError(f'{len(classes)} class names and a model with {n} outputs: give one each')
+    if len(classes) != n:
+        raise ValueError(f'{len(classes)} class names and a model with {n} outputs: give one each')
     count = sum(p.numel() for p in model.parameters())
     size = count*(2 if precision == 'half' else 4)*4/3/1e6
-    if size > limit: raise ValueError(f'the weights alone would make a page of {size:.0f} MB, more than {limit:g}: '
-                                      'give a smaller model, or a larger limit')
+    if size > limit:
+        raise ValueError(f'the weights would make a page of {size:.0f} MB, more than {limit:g}: '
+                         'give a smaller model, or a larger limit')
     x, names = _choices(model, images, labels, classes)
     start = min(9, len(x) - 1) if images is None else 0
-    heel = images is None and list(classes) == fashion_classes
-    data = dict(_geometry(model.layout), **_statistics(model), config=model.config, classes=classes, labels=names,
-                title=title or f'A {"DEMS-ViT" if model.config["arch"] == "dems" else "plain ViT"}, live',
+    heel = images is None and classes == fashion_classes
+    kind = 'DEMS-ViT' if model.config['arch'] == 'dems' else 'plain ViT'
+    data = dict(_geometry(model.layout), **_statistics(model), config=model.config,
+                classes=classes, labels=names, title=title or f'A {kind}, live',
                 parameters=count, weights=_weights(model, precision), state=state, start=start,
                 samples=[base64.b64encode(img.numpy().tobytes()).decode() for img in x],
-                at=_middle_token(model.layout), subject='the heel of a boot' if heel else 'the lower right corner')
+                at=_middle_token(model.layout),
+                subject='the heel of a boot' if heel else 'the lower right corner')
     return Explorer(x[start].float()/255, model.layout, data)

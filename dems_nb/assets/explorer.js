@@ -741,7 +741,7 @@ const buildInput = (view, parent) => {
     const name = data.labels[i] === null ? `picture ${i}` : data.classes[data.labels[i]];
     const b = make('button',
       {type: 'button', 'data-do': 'sample', 'data-n': i, title: name, 'aria-label': name}, samples);
-    show(data, make('canvas', {}, b), bytesOf(text));
+    show(data, make('canvas', {'aria-hidden': true}, b), bytesOf(text));
     return b;
   });
   const file = make('label', {class: 'file'}, e);
@@ -1501,7 +1501,10 @@ const start = (host, data) => {
     run: (pixels, cut) => forward(net, pixels, cut), rollout: (trace, k) => rollout(net, trace, k)};
   followTheme(host);
   redraw(view);
-  setTimeout(() => { redraw(view); redraw(view); }, 200);         // once it is compiled, it is fast
+  setTimeout(() => {                                           // once it is compiled, it is fast
+    if (view.ms < 500) for (let i = 0; i < 3; i++) think(view);
+    paintAnswer(view);
+  }, 200);
   tools(view);
   listenControls(view);
   listenCells(view);
