@@ -32,7 +32,7 @@ def fake_cuda():
 
 @pytest.fixture(scope='session')
 def scene(fake_cuda, tmp_path_factory):
-    "What a scene gave: of its group, on a card. A group runs once, in whichever process asks first."
+    "What a scene gave, of a group on a card. A group runs once, for whoever asks first."
     import fcntl
     folder = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent

@@ -29,7 +29,8 @@ def why_not():
         if shutil.which(tool) is None: return f'there is no {tool}'
     try: torch = find_spec('torch').submodule_search_locations[0]
     except AttributeError: return 'PyTorch is not installed'
-    if not (Path(torch)/'lib/libtorch_cuda.so').exists(): return 'this PyTorch is built without CUDA'
+    if not (Path(torch)/'lib/libtorch_cuda.so').exists():
+        return 'this PyTorch is built without CUDA'
     if _headers() is None: return "CUDA's headers are not beside PyTorch (they come with Triton)"
     return None
 

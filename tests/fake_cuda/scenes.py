@@ -37,7 +37,8 @@ def cases():
     "Name -> (recipe, how its data are made, or None for what the recipe names)."
     for kind, fields in kinds.items():
         for precision in ('auto', 'bf16', 'fp16', 'fp32'):
-            yield f'{kind}, {precision}', Recipe(**{**small, **fields, 'precision': precision}), None
+            recipe = Recipe(**{**small, **fields, 'precision': precision})
+            yield f'{kind}, {precision}', recipe, None
     for kind in ('light', 'paper', 'fine-tune'):
         r = Recipe(**{**small, **kinds[kind]})
         yield f'{kind}, colour', r, dict()
@@ -159,7 +160,8 @@ def graphs():
         learn = make_learner(r, device='cuda', cbs=[named('EpochLog')(), steps])
         with learn.no_bar(), learn.no_logging():
             for _ in range(2): learn.fit(3)
-        out[kind] = dict(graphs=len(made), breaks=sum(dynamo.utils.counters['graph_break'].values()),
+        breaks = dynamo.utils.counters['graph_break']
+        out[kind] = dict(graphs=len(made), breaks=sum(breaks.values()),
                          step={k: max(s.get(k, 0) for s in steps.steps) for k in waits})
     return out | dict(batches=batches(made, backend, compile_))
 
@@ -227,9 +229,62 @@ def two_cards():
     dist.destroy_process_group()
     return done | dict(reduced=seen.get('NCCL', 0))
 
-groups = dict(recipes=[recipes], auto=[auto, kernels],
-              runs=[resume, other_precision, clip, stages, float64, graphs, kernels, pictures],
-              inductor=[inductor], two_cards=[two_cards])
+def memory():
+    "Bytes at most in a step by PyTorch's allocator, and as estimated, in units of the estimate."
+    import gc
+    from dems_nb import benchmark as B
+    out = {}
+    for name in ('dems_tiny', 'dems_small'):
+        for precision in ('bf16', 'fp32'):
+            model = create_model(name, drop_path=.15, attn_drop=.05).cuda()
+            step = B.TrainingStep(model, 256, precision)
+            step()
+            peak = B.peak_memory(step, 'cuda')
+            said = B.estimate_memory(model.cpu(), 256, precision)['total']
+            out[f'{name}, {precision}'] = peak/said
+            del model, step
+            gc.collect()
+    return out
+
+def fits():
+    "On this card: a step of S at the batch that is said to fit, and at a quarter more."
+    import gc
+    from dems_nb import benchmark as B
+    model = create_model('dems_small', drop_path=.15, attn_drop=.05)
+    most = B.largest_batch(model, torch.cuda.get_device_properties(0).total_memory, 'fp32')
+    def step(batch):
+        try:
+            one = B.TrainingStep(model.cuda(), batch, 'fp32')
+            for _ in range(2): one()
+            return True
+        except torch.OutOfMemoryError: return False
+        finally:
+            model.zero_grad()
+            gc.collect()
+            torch.cuda.empty_cache()
+    return dict(most=most, fits=step(most), more=step(most*5//4))
+
+def expected():
+    from dems_nb.benchmark import what_to_expect
+    return what_to_expect('cuda', ('dems_nano',))
+
+def second_card():
+    "The events of a measurement on the second card are recorded on it."
+    from dems_nb import benchmark as B
+    cards, event = [], torch.cuda.Event
+    class Noted(event):
+        def record(self, *args):
+            super().record(*args)
+            cards.append(str(self.device))
+    torch.cuda.Event = Noted
+    try: B.seconds(lambda: None, 1, 'cuda:1')
+    finally: torch.cuda.Event = event
+    return cards
+
+groups = dict(recipes=[recipes], auto=[auto, kernels, fits, expected],
+              runs=[resume, other_precision, clip, stages, float64, graphs, kernels, pictures,
+                    memory, expected],
+              inductor=[inductor], two_cards=[second_card, two_cards])
 
 def played(f):
     "What a scene gave, or how it ended."

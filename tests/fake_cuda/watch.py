@@ -29,7 +29,8 @@ def where(depth=3):
     frames = [f for f in reversed(traceback.extract_stack()[:-3]) if f.filename != __file__]
     lines = [(f.filename.split('site-packages/')[-1], f.lineno) for f in frames]
     ours = [l for l in lines if 'dems_nb' in l[0] or 'fastai' in l[0]]
-    return ' < '.join(f'{"/".join(name.split("/")[-2:])}:{n}' for name, n in (ours or lines)[:depth])
+    short = [(name.split('/')[-2:], n) for name, n in (ours or lines)[:depth]]
+    return ' < '.join(f'{"/".join(name)}:{n}' for name, n in short)
 
 @contextlib.contextmanager
 def watch(*wanted):
