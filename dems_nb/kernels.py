@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 # %% ../nbs/12_kernels.ipynb #bd65553b
-paths = ('auto', 'plain', 'gpu')
+paths = ('auto', 'plain', 'gpu', 'gpu_memory')
 _chosen = 'auto'
 
 @contextmanager
@@ -89,6 +89,14 @@ def keep_mask(
     return (words.view(torch.int16)[:count] >= round(65_536*drop) - 32_768).view(shape)
 
 # %% ../nbs/12_kernels.ipynb #d1bdd522
+class _Kept(torch.autograd.Function):
+    "What attention keeps on a GPU: queries, keys, values, result, and one number a query."
+    @staticmethod
+    def forward(ctx, q, k, v):
+        out = torch.empty_like(q)
+        ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:3], dtype=torch.float32))
+        return out
+
 def attention(
     q:torch.Tensor, # queries (batch, head, token, head_dim)
     k:torch.Tensor, # keys, the same shape
@@ -96,6 +104,7 @@ def attention(
     drop:float=0., # dropout on the attention weights, a probability
 ) -> torch.Tensor: # the same shape
     "softmax(q kᵀ/√head_dim) v: fused, or by the plain formula where its backward pass is faster."
+    if _chosen == 'gpu_memory': return _Kept.apply(q, k, v)
     if _chosen == 'plain':
         weights = (q @ k.mT/q.shape[-1]**.5).softmax(-1)
         return F.dropout(weights, drop) @ v

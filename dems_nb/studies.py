@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'PlannedRun', 'ScoreOnlyLast', 'FewerScalesViT', 'PoolingViT', 'start_mixing',
            'list_variants', 'make_variant', 'EpochLosses', 'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10',
-           'ablations', 'positions', 'budget', 'compression', 'run_plans', 'run_study', 'main', 'StopAfter',
-           'TimeSteps', 'seconds_an_epoch', 'timebox', 'timebox_main']
+           'ablations', 'positions', 'budget', 'compression', 'run_plans', 'run_study', 'main', 'TimeSteps',
+           'time_training', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
-import argparse, io, json, math, os, signal, subprocess, sys, time, torch
+import argparse, io, json, math, numpy as np, os, subprocess, sys, time, torch
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
+from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from fastcore.basics import patch
 from torch import nn
@@ -23,7 +24,7 @@ from .weights import write_atomic
 from .datasets import dataset_facts
 from .data import Images, dataset_checksum
 from .learner import Recipe, make_learner, recipe_dls
-from .run import Interrupted, run_result, train
+from .run import run_result, train
 from .results import enter_run, read_ledger, read_row
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
@@ -419,74 +420,78 @@ def main(
     except ValueError as e: p.error(str(e))
 
 # %% ../nbs/18_studies.ipynb #7b1ab6db
-class StopAfter(Callback):
-    "When its time is over, ask the run's checkpoint to save and to stop."
-    order = 60 # before the checkpoint
-    def __init__(self,
-        seconds:float, # from the start of the training
-    ): self.seconds = seconds
-    def before_fit(self): self.end = time.perf_counter() + self.seconds
-    def after_batch(self):
-        if time.perf_counter() >= self.end: self.learn.checkpoint.asked = signal.SIGTERM
-
 class TimeSteps(Callback):
-    "Time the steps of a training after the first few, and end it."
+    "Note when each training step is done, on the device too, and end the training after some."
     def __init__(self,
-        steps:int=40, # to time
-        first:int=10, # steps that do not count
-    ): self.steps, self.first, self.times = steps, first, []
+        steps:int=50, # then it ends
+    ): self.steps, self.times = steps, []
     def after_batch(self):
+        if not self.training: return
         if self.dls.device.type == 'cuda': torch.cuda.synchronize(self.dls.device)
         self.times.append(time.perf_counter())
-        if len(self.times) > self.first + self.steps: raise CancelFitException
+        if len(self.times) >= self.steps: raise CancelFitException
+
 
 # %% ../nbs/18_studies.ipynb #f5fd899d
-def seconds_an_epoch(
+def time_training(
     recipe:Recipe, # what would be trained
     device=None, # where; by default fastai's default device
     root=None, # folder to look for the data in first
-    steps:int=40, # to time; fewer if an epoch has fewer
-) -> float: # an epoch's training and scoring
-    "Measure what an epoch would take."
+    steps:int=50, # to look at; the first fifth does not count, and an epoch may have fewer
+) -> dict: # seconds: start, up to the end of the first step; epoch, of training and scoring
+    "Measure what a training would take."
+    began = time.perf_counter()
     dls = recipe_dls(recipe, device, root)
-    n = max(2, min(steps + 10, len(dls.train) - 1))
-    timer = TimeSteps(n - n//5, n//5)
+    timer = TimeSteps(min(steps, len(dls.train)))
     learn = make_learner(recipe, dls, cbs=[timer])
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
-    t = timer.times[timer.first:]
-    began = time.perf_counter()
-    with torch.no_grad(): learn.model.eval()(dls.valid.one_batch()[0]).sum().item()
-    return len(dls.train)*(t[-1] - t[0])/(len(t) - 1) + len(dls.valid)*(time.perf_counter() - began)
+    start = timer.times[0] - began
+    each = np.diff(timer.times[len(timer.times)//5:])
+    training = len(dls.train)*(each.mean() if len(each) else start)
+    return dict(start=start, epoch=training + _time_scoring(learn))
+
+def _time_scoring(learn, n=5):
+    "Seconds to score the whole set as training does it, from a few batches after a first."
+    dls = learn.dls
+    few = Images(*(None if t is None else t[:n*dls.valid.bs] for t in dls.valid.dataset))
+    dl = dls.valid.new(few)
+    with learn.no_bar(), learn.no_logging():
+        learn.validate(dl=dl)
+        began = time.perf_counter()
+        learn.validate(dl=dl)                               # ends with reading the loss
+    return (time.perf_counter() - began)*len(dls.valid)/len(dl)
+
 
 # %% ../nbs/18_studies.ipynb #99aeab12
 def timebox(
     recipe:Recipe, # of the paper, say; its epochs are replaced
     out, # folder of the run, with the plan in `timebox.json`
-    minutes:float=25., # for the whole training; a tenth is kept in reserve
-    slice_minutes:float=9., # before this call saves and returns
+    minutes:float=25., # from this call to its end; a tenth is kept in reserve
     device=None, # where to train; by default fastai's default device
     root=None, # folder to look for the data in first
     say=print, # called with what was decided
-) -> bool: # whether the run is done; if not, the same call goes on
-    "Train as many epochs as fit, in slices. Raises `ValueError` if not even one fits."
-    out = Path(out)
-    if (out/'result.json').exists(): return True
-    if not (out/'timebox.json').exists():
-        sec = seconds_an_epoch(recipe, device, root)
-        epochs = int(.9*60*minutes/sec)
-        if epochs < 1: raise ValueError(f'an epoch takes {sec:.0f} seconds, and there are {minutes} minutes: give more time')
-        say(f'an epoch takes {sec:.2f} seconds: {epochs} epochs')
-        r = replace(recipe, epochs=epochs, warmup=min(10, epochs//10) if recipe.warmup else 0)
-        write_atomic(out/'timebox.json', json.dumps(dict(recipe=asdict(r), seconds_an_epoch=sec, minutes=minutes)).encode())
-    r = Recipe(**json.loads((out/'timebox.json').read_text())['recipe'])
-    try: train(r, out, resume=True, device=device, root=root, bar=False, cbs=[StopAfter(60*slice_minutes)])
-    except Interrupted as e: say(f'{e}: the same command goes on'); return False
-    return True
+) -> Learner: # trained and scored
+    "Train as many epochs as fit; interrupted, the same call goes on. Raises `ValueError` if none fits."
+    began, plan = time.perf_counter(), Path(out)/'timebox.json'
+    if not plan.exists():
+        took = time_training(recipe, device, root)
+        room = .9*60*minutes - (time.perf_counter() - began) - took['start']
+        epochs = int(room/took['epoch'])
+        if epochs < 1:
+            raise ValueError(f'an epoch takes {took["epoch"]:.0f} seconds, and of {minutes} minutes '
+                             f'{max(room, 0):.0f} seconds are left for it: give more time')
+        say(f'an epoch takes {took["epoch"]:.2f} seconds: {epochs} epochs')
+        warmup = min(10, epochs//10) if recipe.warmup else 0
+        chosen = asdict(replace(recipe, epochs=epochs, warmup=warmup))
+        write_atomic(plan, json.dumps(dict(recipe=chosen, **took, minutes=minutes)).encode())
+    chosen = Recipe(**json.loads(plan.read_text())['recipe'])
+    return train(chosen, out, resume=True, device=device, root=root, bar=False)
+
 
 # %% ../nbs/18_studies.ipynb #497ee175
 def timebox_main(
     argv:list=None, # the flags; by default the command line's
-) -> int: # 0 when the run is done, 3 when the same command should be given again
+) -> int: # 0 when the run is done
     "Train the paper's first stage for as many epochs as fit into a time (`dems_timebox`)."
     p = argparse.ArgumentParser(prog='dems_timebox', description=timebox_main.__doc__)
     p.add_argument('--model', default='dems_tiny', help='a name for create_model (default: %(default)s)')
@@ -494,8 +499,7 @@ def timebox_main(
     p.add_argument('--batch_size', type=int, default=256, help='images a step (default: %(default)s)')
     p.add_argument('--n_train', type=int, help='use so many training images (default: all)')
     p.add_argument('--compile', action='store_true', help='compile the model (default: no)')
-    p.add_argument('--minutes', type=float, default=25., help='for the whole training (default: %(default)s)')
-    p.add_argument('--slice', type=float, default=9., help='minutes before it saves and returns (default: %(default)s)')
+    p.add_argument('--minutes', type=float, default=25., help='from now to the end (default: %(default)s)')
     p.add_argument('--output_dir', required=True, help='folder of the run')
     p.add_argument('--data_path', help='folder to look for the data in first (default: the known folders, else download)')
     p.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there is)')
@@ -508,7 +512,7 @@ def _timebox(a, parser):
     "What `dems_timebox` does with its flags."
     try:
         r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train, compile=a.compile)
-        if not timebox(r, a.output_dir, a.minutes, a.slice, a.device, a.data_path): return 3
+        timebox(r, a.output_dir, a.minutes, a.device, a.data_path)
         if a.ledger:
             dls = recipe_dls(Recipe.from_json((Path(a.output_dir)/'recipe.json').read_text()), 'cpu', a.data_path)
             print(enter_run(a.output_dir, a.ledger, 'reproduction', 'pretrain', dataset_checksum(dls)))
