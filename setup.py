@@ -7,6 +7,9 @@ here = Path(__file__).parent
 settings = ConfigParser(delimiters=['='])
 settings.read(here/'settings.ini', encoding='utf-8')
 cfg = settings['DEFAULT']
+extras = {}
+for extra, _, requirement in (e.partition(':') for e in cfg['extra_requirements'].split()):
+    extras.setdefault(extra, []).append(requirement)
 
 setup(
     name=cfg['lib_name'],
@@ -28,7 +31,8 @@ setup(
     ],
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split(), 'docs': cfg['docs_requirements'].split()},
+    extras_require={'dev': [*cfg['dev_requirements'].split(), *(r for e in extras.values() for r in e)],
+                    'docs': cfg['docs_requirements'].split(), **extras},
     packages=find_packages(include=[cfg['lib_name'], f"{cfg['lib_name']}.*"]),
     package_data={cfg['lib_name']: ['assets/*']},
     entry_points={

@@ -218,11 +218,13 @@ def progress(
             done[id] = done.get(id) or state == 'done'
     print(f'{sum(done.values())} of {len(done)} exercises done, by the outputs saved in {folder}')
 
-def main():
+def main(
+    argv:list=None, # the flags; by default the command line's
+):
     "The command `dems_progress`."
     parse = argparse.ArgumentParser('dems_progress', description='Which exercises are done, by the saved notebooks.')
     parse.add_argument('folder', nargs='?', default='nbs', help='where the notebooks are (default: nbs)')
-    try: progress(parse.parse_args().folder)
+    try: progress(parse.parse_args(argv).folder)
     except FileNotFoundError as e: raise SystemExit(f'dems_progress: {e}') from None
 
 # %% ../nbs/14_exercises.ipynb #747ef217

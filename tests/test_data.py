@@ -122,7 +122,7 @@ def test_normalize_refuses_two_channels():
     with pytest.raises(ValueError, match='in_chans is 2'): D.Normalize(2)
 
 def test_learner_predictions_come_in_order():
-    from dems_nb.training import Recipe, make_learner
+    from dems_nb.learner import Recipe, make_learner
     dls = D.get_dls('sample', device='cpu', bs=64)
     with (learn := make_learner(Recipe(precision='fp32'), dls)).no_bar():
         p, y = learn.get_preds(ds_idx=1)
@@ -368,7 +368,7 @@ def test_pictures_on_host_and_device_give_the_same(keep):
     )
 
 def learner(dls):
-    from dems_nb.training import Recipe, make_learner
+    from dems_nb.learner import Recipe, make_learner
     return make_learner(Recipe(precision='fp32'), dls)
 
 def test_predictions_of_the_training_set_come_in_the_order_of_the_set():

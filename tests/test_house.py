@@ -69,7 +69,8 @@ def test_notebook_reads_well(nb):
     for i, c in enumerate(doc['cells']):
         if c['cell_type'] != 'code': continue
         lines = [l for l in source(c).splitlines() if l.strip()]
-        assert len(lines) <= 25, f'cell {i}: {len(lines)} lines: {lines[1]}'
+        most = 40 if source(c).startswith('#| export') else 25
+        assert len(lines) <= most, f'cell {i}: {len(lines)} lines: {lines[1]}'
         assert not (wide := [l for l in lines if len(l) > 128]), f'cell {i}: too wide to read: {wide[0]}'
         for o in c['outputs']:
             assert o['output_type'] != 'error', f'cell {i} shows an error'
@@ -89,10 +90,16 @@ def test_one_notebook_one_module():
     assert named == have and len(chapters) == len(named)
 
 # who may import whom: the rooms below, one way only
-may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'model': ['layout', 'tokenizer', 'interaction'], 'weights': ['model'], 'datasets': [], 'data': ['datasets'], 'folders': ['datasets', 'data'], 'augment': ['datasets'],
-       'training': ['model', 'weights', 'data', 'augment'], 'visualize': ['layout', 'model', 'augment'],
-       'results': ['weights', 'training'], 'studies': ['model', 'weights', 'data', 'training', 'results'], 'cli': None, 'demo': None, 'exercises': None,
-       'benchmark': ['tokenizer', 'model', 'weights', 'augment', 'training']}
+may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'kernels': [],
+       'model': ['layout', 'tokenizer', 'interaction', 'kernels'], 'zoo': [], 'trust': [],
+       'weights': ['model', 'trust', 'zoo'], 'datasets': [], 'data': ['datasets'],
+       'folders': ['datasets', 'data'], 'augment': ['kernels', 'datasets'],
+       'results': ['weights'],
+       'learner': ['layout', 'model', 'kernels', 'datasets', 'data', 'augment', 'results'],
+       'run': ['model', 'weights', 'data', 'learner'],
+       'visualize': ['layout', 'model', 'augment', 'datasets'], 'viewer': None, 'classifier': None,
+       'studies': None, 'commands': None, 'demo': None, 'exercises': None,
+       'benchmark': ['tokenizer', 'model', 'kernels', 'weights', 'augment', 'learner', 'run']}
 
 @pytest.mark.parametrize('module', sorted(p.stem for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_')))
 def test_imports_go_one_way(module):

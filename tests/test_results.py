@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from hypothesis import given, settings, strategies as st
 from dems_nb import results as R, studies as S
-from dems_nb.training import Recipe
+from dems_nb.learner import Recipe
 
 root = Path(__file__).parent.parent
 ledger = root/'results/ledger'

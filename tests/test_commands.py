@@ -5,7 +5,7 @@ from pathlib import Path
 root = Path(__file__).parent.parent
 def script(name, *flags, cwd):
     "A console script, as setuptools writes it: what the function returns is the exit status."
-    code = f'import sys; from dems_nb.cli import {name}; sys.argv = ["x", *{list(flags)!r}]; sys.exit({name}())'
+    code = f'import sys; from dems_nb.commands import {name}; sys.argv = ["x", *{list(flags)!r}]; sys.exit({name}())'
     return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd, env={**os.environ, 'PYTHONPATH': str(root)}, capture_output=True, text=True)
 
 def test_exit_status(tmp_path):
@@ -29,7 +29,7 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
 def test_every_flag_is_explained():
     "Each flag's help is a sentence, with its default: not its own name, which is what a missing comment leaves."
     from dems_nb import cli
-    from dems_nb.training import Recipe
+    from dems_nb.learner import Recipe
     for usual in (Recipe.pretrain(), Recipe.finetune()):
         for a in cli._parser('x', 'y', usual)._actions:
             if a.dest == 'help': continue
