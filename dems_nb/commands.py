@@ -265,13 +265,13 @@ def _scored_data(args, model):
     config = model.config
     options = dict(on_broken='skip' if args.skip_broken else 'error')
     if dataset_facts(args.dataset).reader is None: options = {}
-    else: options |= dict(fit=getattr(model, 'picture', None), in_chans=config['in_chans'])
+    else: options |= dict(fit=getattr(model, 'notes', {}).get('picture'), in_chans=config['in_chans'])
     dls = get_dls(args.dataset, args.data_path, image_size=config['image_size'], bs=args.batch_size,
                   device=args.device, train=False, **options)
     if (config['n_classes'], config['in_chans']) != (dls.c, dls.in_chans):
         raise ValueError(f'the weights are for {config["n_classes"]} classes and {config["in_chans"]} channels, and '
                          f'{dls.name} has {dls.c} and {dls.in_chans}: name the data set they were trained on')
-    classes = getattr(model, 'classes', None)
+    classes = getattr(model, 'notes', {}).get('classes')
     if classes and [str(c) for c in dls.vocab] != list(classes):
         wrong = next((a, b) for a, b in zip(classes, map(str, dls.vocab)) if a != b)
         raise ValueError(f'the weights were trained to tell other classes apart: {wrong[0]!r} stands where '
@@ -365,9 +365,9 @@ def doctor(
 
 # %% ../nbs/16_commands.ipynb #456d35b9
 _rooms = dict(pretrain='commands:pretrain', finetune='commands:finetune', evaluate='commands:evaluate_command',
-              predict='classifier:main', export='classifier:export_main', reproduce='zoo:main', demo='demo:main',
+              predict='classifier:predict_command', export='classifier:export_command', demo='demo:main',
               doctor='commands:doctor', bench='benchmark:main', study='studies:main',
-              timebox='studies:timebox_main', progress='checks:main')
+              timebox='studies:timebox_main', progress='checks.progress:main')
 
 def main(
     argv:list=None, # the command's name and its flags; by default the command line's

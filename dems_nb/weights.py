@@ -79,8 +79,9 @@ def _in_order(data):
     return len(text).to_bytes(8, 'little') + text + data[8+n:]
 
 # %% ../nbs/04_weights.ipynb #b9d4d537
-pictures = dict(square='the whole picture, resized to a square', middle='resized to 300/256 of the '
-                                                                        'side, middle cut out')
+pictures = dict(tensor='resized as a tensor: sets whose pictures are all of one size',
+                whole='the whole picture, resized to a square',
+                middle='resized to 300/256 of the side, the middle cut out')
 
 def bare_model(
     model:nn.Module, # a model of this kit, compiled or wrapped for several devices or not
@@ -195,7 +196,7 @@ def _read_model(path):
         names = _json(meta['classes'], 'list of classes')
         if not isinstance(names, list): raise ValueError('its classes are no list of names')
         model.notes['classes'] = _class_names(names, model.config['n_classes'])
-    if meta.get('picture', 'square') not in pictures:
+    if meta.get('picture', 'tensor') not in pictures:
         raise ValueError(f'its pictures are cut as {meta["picture"][:40]!r}: this version knows '
                          f'{", ".join(pictures)}')
     return model
@@ -340,7 +341,7 @@ def load_released(
         model = _build(config, {_our_name(k): scalar(k, sd[k]) for k in keys})
         _check_doubles(sd, model)
     except ValueError as e: raise ValueError(f'{where}: {e}') from e.__cause__
-    model.notes = {'picture': 'middle' if config['image_size'] > 32 else 'square'}
+    model.notes = {'picture': 'middle' if config['image_size'] > 32 else 'tensor'}
     return model
 
 # %% ../nbs/04_weights.ipynb #8f206a7a
@@ -379,7 +380,7 @@ def _load_zoo(name):
         raise ValueError(f'{e}. Delete it, open {entry.address} in a browser and put the file at '
                          f'{pth}') from None
     model.notes['picture'] = entry.picture
-    save_model(model, copy, source=entry.address, licence=entry.licence,
+    save_model(model, copy, source=entry.address, licence=entry.licence, dataset=entry.dataset,
                pth_sha256=hashlib.sha256(pth.read_bytes()).hexdigest())
     sums = [f'{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n' for f in (pth, copy)]
     write_atomic(copy.with_suffix('.sha256'), ''.join(sums).encode())

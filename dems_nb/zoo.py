@@ -55,8 +55,8 @@ class ZooEntry:
     def patch_size(self): return 16 if self.dataset == 'caltech101' else 2
     @property
     def picture(self):
-        "How its pictures are cut for evaluation: 'middle' for Caltech-101, else 'square'."
-        return 'middle' if self.dataset == 'caltech101' else 'square'
+        "How its pictures are cut for evaluation: a `fit` of `PictureRule`."
+        return 'middle' if self.dataset == 'caltech101' else 'tensor'
 
 # %% ../nbs/20_zoo.ipynb #0918e69a
 def _entry(model, what, file_id, accuracy):

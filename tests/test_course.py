@@ -5,7 +5,7 @@ from pathlib import Path
 import dems_nb
 
 root = Path(__file__).parent.parent
-COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment', '07_training', '08_visualize']
+COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment', '07_learner', '08_visualize']
 nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 cells = lambda name: json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']
 source = lambda c: ''.join(c['source'])

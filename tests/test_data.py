@@ -95,8 +95,25 @@ def test_splits():
     same = D.get_dls('sample', device='cpu', holdout=500, n_train=1000, seed=4)
     assert torch.equal(same.valid.dataset.x, dls.valid.dataset.x)
 
-@pytest.mark.parametrize('said, kw', [("unknown data set 'cifar': the known ones are sample, fashionmnist, cifar10, cifar100, emnist, folder, caltech101", dict(dataset='cifar')), ('holdout is 25', dict(holdout=25)),
-    ('holdout is -10', dict(holdout=-10)), ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)), ('n_train is 6000: give a multiple of the 10 classes, from 10 to 5990', dict(holdout=10, n_train=6000)), ('n_train is 0', dict(n_train=0)), ('n_train is 5', dict(n_train=5))])
+@pytest.mark.parametrize(
+    'said, kw',
+    [
+        (
+            "unknown data set 'cifar': the known ones are sample, fashionmnist, cifar10, "
+            "cifar100, emnist, folder, caltech101",
+            dict(dataset='cifar'),
+        ),
+        ('holdout is 25', dict(holdout=25)),
+        ('holdout is -10', dict(holdout=-10)),
+        ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)),
+        (
+            'n_train is 6000: give a multiple of the 10 classes, from 10 to 5990',
+            dict(holdout=10, n_train=6000),
+        ),
+        ('n_train is 0', dict(n_train=0)),
+        ('n_train is 5', dict(n_train=5)),
+    ],
+)
 def test_bad_arguments(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls(device='cpu', **kw)
     assert said in str(e.value)
@@ -192,7 +209,10 @@ def test_nothing_depends_on_the_global_generator():
     a = make(); torch.manual_seed(99); assert same(a, make())
 
 @pytest.mark.parametrize('drop_last', [True, False])
-@pytest.mark.parametrize('n, bs, world', [(24, 4, 2), (23, 4, 2), (25, 6, 3), (20, 6, 3), (13, 12, 4), (3, 4, 2), (21, 8, 8)])
+@pytest.mark.parametrize(
+    'n, bs, world',
+    [(24, 4, 2), (23, 4, 2), (25, 6, 3), (20, 6, 3), (13, 12, 4), (3, 4, 2), (21, 8, 8)],
+)
 def test_processes_share_each_batch(n, bs, world, drop_last):
     one = D.DeviceDL(few(n), bs=bs, shuffle=True, drop_last=drop_last, device='cpu', seed=2)
     dls = [one.shard(r, world) for r in range(world)]
@@ -236,8 +256,16 @@ def test_get_dls_for_several_processes():
     one = next(iter(D.get_dls('sample', bs=60, device='cpu').train))[1]
     assert torch.equal(torch.cat([next(iter(dls.train))[1] for dls in parts]), one)
 
-@pytest.mark.parametrize('said, kw', [('bs is 250, in all, for 4 processes: give a multiple of 4', dict(bs=250, world=4)), ('rank is 2 of 2 processes: give one from 0 to 1', dict(rank=2, world=2)),
-    ('bs is 0', dict(bs=0)), ('world is 0', dict(world=0)), ("keep is 'disk'", dict(keep='disk'))])
+@pytest.mark.parametrize(
+    'said, kw',
+    [
+        ('bs is 250, in all, for 4 processes: give a multiple of 4', dict(bs=250, world=4)),
+        ('rank is 2 of 2 processes: give one from 0 to 1', dict(rank=2, world=2)),
+        ('bs is 0', dict(bs=0)),
+        ('world is 0', dict(world=0)),
+        ("keep is 'disk'", dict(keep='disk')),
+    ],
+)
 def test_bad_shares(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls(device='cpu', **kw)
     assert said in str(e.value)
@@ -374,8 +402,19 @@ def test_crop_leaves_training_pictures_at_their_size():
         and dls.train.one_batch()[0].shape == (32, 1, 20, 20)
     )
 
-@pytest.mark.parametrize('said, kw', [('the first of augment must crop', dict(crop=True)), ('the first of augment must crop', dict(crop=True, augment=[])), ('the first of augment must crop', dict(crop=True, augment=[D.random_flip, crop])),
-    ('augment makes pictures of 20×20 pixels where image_size is 32', dict(augment=[crop])), ('augment makes pictures of 20×20 pixels where image_size is 32', dict(crop=True, augment=[crop]))])
+@pytest.mark.parametrize(
+    'said, kw',
+    [
+        ('the first of augment must crop', dict(crop=True)),
+        ('the first of augment must crop', dict(crop=True, augment=[])),
+        ('the first of augment must crop', dict(crop=True, augment=[D.random_flip, crop])),
+        ('augment makes pictures of 20×20 pixels where image_size is 32', dict(augment=[crop])),
+        (
+            'augment makes pictures of 20×20 pixels where image_size is 32',
+            dict(crop=True, augment=[crop]),
+        ),
+    ],
+)
 def test_augmentation_must_fit(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls('sample', device='cpu', **kw)
     assert said in str(e.value)
@@ -550,7 +589,9 @@ def test_every_kind_of_whole_number_is_taken(kind):
     assert same(list(dls.train), list(D.get_dls('sample', device='cpu', **kw).train))
     assert D.seed_of(kind(3), kind(7)) == D.seed_of(3, 7)
 
-@pytest.mark.parametrize('name', ['image_size', 'bs', 'n_train', 'holdout', 'seed', 'rank', 'world'])
+@pytest.mark.parametrize(
+    'name', ['image_size', 'bs', 'n_train', 'holdout', 'seed', 'rank', 'world']
+)
 @pytest.mark.parametrize('wrong', [1e3, '8', None, np.float64(8)])
 def test_what_is_no_whole_number_is_refused_by_name(name, wrong):
     if wrong is None and name in ('image_size', 'n_train'):

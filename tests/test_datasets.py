@@ -1,4 +1,4 @@
-"The data sets: their facts, their files wherever they lie, parts of them, and one picture from anywhere."
+"The data sets: their facts, their files wherever they lie, parts, and one picture from anywhere."
 import gzip, hashlib, numpy as np, os, pickle, pytest, struct, torch, tracemalloc, warnings
 from PIL import Image
 from dems_nb import data as D, datasets as S
@@ -114,8 +114,18 @@ def test_folders_in_their_order(monkeypatch):
         folders[:2] == ['/a', '/b'] and folders[-1] == '/usr/share/datasets' and len(folders) == 4
     )
 
-@pytest.mark.parametrize('name, parts', [('fashionmnist', ('train-images-idx3-ubyte.gz', 'FashionMNIST/raw', 'dataset-fashion-mnist')),
-    ('emnist', ('emnist-mnist-test-labels-idx1-ubyte.gz', 'EMNIST/raw')), ('cifar10', ('Unpack cifar-10-python.tar.gz into',)), ('cifar100', ('Unpack cifar-100-python.tar.gz into',))])
+@pytest.mark.parametrize(
+    'name, parts',
+    [
+        (
+            'fashionmnist',
+            ('train-images-idx3-ubyte.gz', 'FashionMNIST/raw', 'dataset-fashion-mnist'),
+        ),
+        ('emnist', ('emnist-mnist-test-labels-idx1-ubyte.gz', 'EMNIST/raw')),
+        ('cifar10', ('Unpack cifar-10-python.tar.gz into',)),
+        ('cifar100', ('Unpack cifar-100-python.tar.gz into',)),
+    ],
+)
 def test_no_network_says_where_to_put_the_files(name, parts, tmp_path, monkeypatch):
     def no(self): raise OSError('no network')
     for c in (S.FashionMNIST, S.EMNIST, S.CIFAR10): monkeypatch.setattr(c, 'download', no)
@@ -311,7 +321,9 @@ def test_the_augmentation_normalises_as_the_scoring_does():
 # what is read is not trusted
 
 @pytest.mark.parametrize('packed', [True, False])
-@pytest.mark.parametrize('kind, most', [('images-idx3', 16 + 10_000*784), ('labels-idx1', 8 + 10_000)])
+@pytest.mark.parametrize(
+    'kind, most', [('images-idx3', 16 + 10_000 * 784), ('labels-idx1', 8 + 10_000)]
+)
 def test_no_more_is_read_than_the_set_has(packed, kind, most, tmp_path):
     write_fashion(tmp_path/'d', packed=packed)
     bomb = tmp_path/'d'/(f't10k-{kind}-ubyte' + '.gz'*packed)

@@ -228,7 +228,7 @@ def test_class_names_and_picture_rule_travel(model, tmp_path):
     with pytest.raises(ValueError, match='2 class names for a model of 7 classes: give 7 different'):
         W.save_model(model, tmp_path/'p', classes=['a', 'b'])
     with pytest.raises(ValueError, match='1 class names for a model of 7'): W.save_model(model, tmp_path/'p', classes='a'*7)
-    with pytest.raises(ValueError, match="picture is 'round': the known ways are square, middle"):
+    with pytest.raises(ValueError, match="picture is 'round': the known ways are tensor, whole, middle"):
         W.save_model(model, tmp_path/'p', picture='round')
     assert not (tmp_path/'p').exists()
 

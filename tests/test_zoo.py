@@ -38,7 +38,7 @@ def test_fetched_once_checked_and_kept(kind, tiny, folder, monkeypatch, capsys):
         assert len(asked) == (2 if kind == 'large' else 1)             # the second one came from here
     for text in (said, capsys.readouterr().err): assert 'CC BY-NC 4.0' in text and entry.name in text
     with torch.no_grad(): assert torch.equal(first(x), model(x)) and torch.equal(second(x), model(x))
-    assert first.notes == second.notes and first.notes['picture'] == 'square'
+    assert first.notes == second.notes and first.notes['picture'] == 'tensor'
     assert first.notes['licence'] == 'CC BY-NC 4.0' and first.notes['source'] == entry.address
     pth, copy = Z.zoo_files(entry.name)
     assert first.notes['pth_sha256'] == hashlib.sha256(data).hexdigest() and pth.read_bytes() == data

@@ -55,12 +55,14 @@ def progress(
     print(f'{total} of {len(done)} exercises done, by the outputs saved in {folder}')
 
 
-def main():
+def main(
+    argv:list=None, # the flags; by default the command line's
+):
     "The command `dems_progress`."
     parser = argparse.ArgumentParser(
         'dems_progress', description='Which exercises are done, by the saved notebooks.')
     parser.add_argument('folder', nargs='?', default='nbs',
                         help='where the notebooks are (default: nbs)')
-    folder = parser.parse_args().folder
+    folder = parser.parse_args(argv).folder
     try: progress(folder)
     except FileNotFoundError as error: raise SystemExit(f'dems_progress: {error}') from None
