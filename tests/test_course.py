@@ -79,7 +79,9 @@ def test_on_colab_a_failure_is_told(monkeypatch, tmp_path):
     with pytest.raises(AssertionError, match='no such tag'): set_up(monkeypatch, tmp_path, True, returncode=1)
 
 # the two pages
-public = [f'{m.name}.{n}' for m in pkgutil.iter_modules(dems_nb.__path__) if not m.name.startswith('_') for n in importlib.import_module(f'dems_nb.{m.name}').__all__]
+rooms = [m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg]
+public = [f'{room}.{name}' for room in rooms
+          for name in importlib.import_module(f'dems_nb.{room}').__all__]
 by_hand = [source(c) for c in cells('paper_map') if c['cell_type'] == 'markdown']
 made = [o['data']['text/markdown'] for c in cells('paper_map') for o in c.get('outputs', ()) if 'text/markdown' in o.get('data', {})]
 index = ''.join(''.join(m) for m in made)

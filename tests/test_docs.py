@@ -9,7 +9,7 @@ root = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location('build_docs', root/'docs/build.py')
 build = importlib.util.module_from_spec(spec); spec.loader.exec_module(build)
 books = [p.relative_to(root/'nbs').with_suffix('').as_posix() for p in build.notebooks()]
-modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if not m.name.startswith('_'))
+modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
