@@ -485,7 +485,8 @@ class MixupCutmix:
         generator:torch.Generator, # on x's device
     ) -> tuple: # pictures, the same shape, and targets (batch, n_classes)
         "Mixup or cutmix of a batch. Everything is drawn each time, for both ways, and a coin decides."
-        if not x.is_floating_point(): raise ValueError(f'the pictures are {x.dtype}: mixup and cutmix take floats, after `Augment`')
+        if not x.is_floating_point():
+            raise ValueError(f'the pictures are {x.dtype}: mixup and cutmix take floats, after `Augment`')
         over = mixup_mask(draw_share(generator, self.mixup))
         cut = cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
         target = soft_targets(y, self.n_classes, self.smoothing)

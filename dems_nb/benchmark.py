@@ -427,7 +427,6 @@ def largest_batch(
     fixed, each, rest = _held(model, precision)
     return max(0, int(room*(1 - spare) - fixed - rest)//each//8*8)
 
-
 # %% ../nbs/14_benchmark.ipynb #89f50bea
 def _peak_rss():
     "The most memory this process had, bytes."
@@ -606,7 +605,6 @@ def attention_kernel(
     chosen = torch._fused_sdp_choice(q, q, q, None, drop, False)
     return names[chosen] if 0 <= chosen < len(names) else 'plain'
 
-
 # %% ../nbs/14_benchmark.ipynb #6b8a9500
 def what_to_expect(
     device=None, # a torch device or its name; by default the best there is
@@ -626,7 +624,6 @@ def what_to_expect(
     for name in models:
         said[f'{name}, batch {batch_size}'] = _needs(name, batch_size, formats, room)
     return said | _lacks(device)
-
 
 # %% ../nbs/14_benchmark.ipynb #8e7480d9
 def _needs(name, batch_size, formats, room):
@@ -651,7 +648,6 @@ def _lacks(device):
                             'torch.backends.cuda.enable_cudnn_sdp(False) avoids it')
     lacks['to the last bit'] = 'not promised: attention adds in an order that changes'
     return lacks
-
 
 # %% ../nbs/14_benchmark.ipynb #17c69083
 def _processor(device):

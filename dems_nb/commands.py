@@ -367,7 +367,7 @@ def doctor(
 _rooms = dict(pretrain='commands:pretrain', finetune='commands:finetune', evaluate='commands:evaluate_command',
               predict='classifier:predict_command', export='classifier:export_command', demo='demo:main',
               doctor='commands:doctor', bench='benchmark:main', study='studies:main',
-              timebox='studies:timebox_main', progress='exercises:main')
+              timebox='studies:timebox_main', progress='checks.progress:main')
 
 def main(
     argv:list=None, # the command's name and its flags; by default the command line's

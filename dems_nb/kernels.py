@@ -48,6 +48,8 @@ def processor() -> str: # 'avx512_bf16', 'avx512', 'avx2' or 'other'
         return 'avx512_bf16' if _cpu_flags() & {'avx512_bf16', 'amx_bf16'} else 'avx512'
     return 'avx2' if capability == 'AVX2' else 'other'
 
+_here = processor() # once: a compiled graph cannot ask
+
 def has_bf16(
     device, # a torch device or its name
 ) -> bool: # True where bfloat16 arithmetic is done in hardware
@@ -68,7 +70,7 @@ class TokenLinear(nn.Linear):
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
-        tuned = x.ndim == 3 and tunes_for_cpu(x) and processor() == 'avx512_bf16'
+        tuned = _here == 'avx512_bf16' and x.ndim == 3 and tunes_for_cpu(x)
         if not tuned or _cpu_type(x) != torch.bfloat16: return super().forward(x)
         return self.as_convolution(x)
     def as_convolution(self,
@@ -112,5 +114,6 @@ def attention(
     if not (tunes_for_cpu(q) and q.requires_grad and (few or drop)):
         return F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
     weights = (q*q.shape[-1]**-.5 @ k.mT).softmax(-1)
-    if drop: weights = weights*keep_mask(weights.shape, drop).to(weights.dtype)
-    return weights @ (v/(1 - drop) if drop else v)
+    if not drop: return weights @ v
+    if torch.compiler.is_compiling(): return F.dropout(weights, drop) @ v
+    return weights*keep_mask(weights.shape, drop).to(weights.dtype) @ (v/(1 - drop))

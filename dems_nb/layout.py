@@ -119,7 +119,9 @@ def pyramid(cls:TokenLayout,
     n_scales:int=4, # how many scales, each with patches twice as large as the one before
 ) -> TokenLayout: # patches p, 2p, 4p, …
     "The layout whose patches double from scale to scale (the paper's multi-scale tokenization figure)."
-    return cls(image_size, tuple(whole_number('patch_size', patch_size) * 2**k for k in range(whole_number('n_scales', n_scales))))
+    finest = whole_number('patch_size', patch_size)
+    scales = range(whole_number('n_scales', n_scales))
+    return cls(image_size, tuple(finest*2**k for k in scales))
 
 # %% ../nbs/00_layout.ipynb #be3aebf8
 @patch(as_prop=True)

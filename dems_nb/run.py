@@ -225,7 +225,12 @@ def _remove_new(home):
 
 # %% ../nbs/09_run.ipynb #fb7f82fb
 @patch
-def check(self:RunFolder, recipe, resume, overwrite, allow_changes):
+def check(self:RunFolder,
+    recipe:Recipe, # of the run
+    resume, # as in `open_folder`
+    overwrite:bool, # as in `open_folder`
+    allow_changes:bool, # as in `open_folder`
+):
     "Raise an error for a folder that is not free for this run; read the checkpoint to go on from. Changes nothing."
     present = [name for name in _owned if os.path.lexists(self.home/name)]
     if present and not self.holds_run:
@@ -490,7 +495,9 @@ class EpochLog(Callback):
         if math.isfinite(scores['train_loss']): return
         self.problem = why_not_finite(self.learn, self.recipe, self.epoch)
         raise CancelFitException
-    def say(self, line):
+    def say(self,
+        line:str, # for the screen, if it is wanted, and the log
+    ):
         if self.show: print(line, flush=True)
         self.folder.say(line)
 

@@ -453,7 +453,7 @@ def time_training(
 def _time_scoring(learn, n=5):
     "Seconds to score the whole set as training does it, from a few batches after a first."
     dls = learn.dls
-    few = Images(*(None if t is None else t[:n*dls.valid.bs] for t in dls.valid.dataset))
+    few = dls.valid.dataset[:n*dls.valid.bs]
     dl = dls.valid.new(few)
     with learn.no_bar(), learn.no_logging():
         learn.validate(dl=dl)

@@ -63,24 +63,24 @@ class MultiScaleTokenizer(nn.Module):
         super().__init__()
         self.layout, self.in_chans = layout, in_chans
         pos = torch.cat([sincos_position_embedding(g, dim) for g in layout.grids])[layout.order]
-        self.set_positions(pos.view(layout.n_regions, layout.tokens_per_region, dim), positions)
+        self._set_positions(pos.view(layout.n_regions, layout.tokens_per_region, dim), positions)
         self.embeds = nn.ModuleList((PatchEmbed if k < plain_scales else FactorizedPatchEmbed)(p, dim, in_chans)
                                     for k, p in enumerate(layout.patch_sizes))
 
     def forward(self,
         x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
     ) -> torch.Tensor: # (batch, region, token, dim)
-        self.check(x)
+        self._check(x)
         return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos
 
-    def set_positions(self, sincos, positions):
+    def _set_positions(self, sincos, positions):
         noise = lambda: nn.init.trunc_normal_(torch.empty_like(sincos), std=.02)
         if positions == 'sincos': self.register_buffer('pos', sincos, persistent=False)
         elif positions == 'noise': self.register_buffer('pos', noise())
         elif positions == 'learned': self.pos = nn.Parameter(noise())
         else: raise ValueError(f"positions is {positions!r}: give 'sincos', 'noise' or 'learned'")
 
-    def check(self, x):
+    def _check(self, x):
         side = self.layout.image_size
         shape = (self.in_chans, side, side)
         if x.ndim == 4 and x.shape[1:] == shape: return                   # the batch is never looked at

@@ -196,7 +196,7 @@ def _read_model(path):
         names = _json(meta['classes'], 'list of classes')
         if not isinstance(names, list): raise ValueError('its classes are no list of names')
         model.notes['classes'] = _class_names(names, model.config['n_classes'])
-    if meta.get('picture', 'square') not in pictures:
+    if meta.get('picture', 'tensor') not in pictures:
         raise ValueError(f'its pictures are cut as {meta["picture"][:40]!r}: this version knows '
                          f'{", ".join(pictures)}')
     return model

@@ -9,7 +9,7 @@ root = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location('build_docs', root/'docs/build.py')
 build = importlib.util.module_from_spec(spec); spec.loader.exec_module(build)
 books = [p.relative_to(root/'nbs').with_suffix('').as_posix() for p in build.notebooks()]
-modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if not m.name.startswith('_'))
+modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
@@ -107,7 +107,7 @@ def test_the_check_of_the_api_notices(site):
     assert 'correspondence_map' in undescribed('layout', page.replace('id="dems_nb.layout.correspondence_map"', ''))
 
 def test_a_recipe_describes_inherited_fields_and_no_page_shows_an_address_in_memory(site):
-    assert 'p0 – for \'paper\', the probability at the start' in plain((site/'api/training.html').read_text().partition('id="dems_nb.training.Recipe"')[2])
+    assert 'p0 – for \'paper\', the probability at the start' in plain((site/'api/learner.html').read_text().partition('id="dems_nb.learner.Recipe"')[2])
     for p in (site/'api').glob('*.html'): assert not re.search(r' at 0x[0-9a-f]+', p.read_text()), p
 
 # in a browser
