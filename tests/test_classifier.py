@@ -1,5 +1,5 @@
 "A trained model that answers: any picture, the evaluation's figure, ONNX, the Hub, the command."
-import csv, inspect, io, json, os, pytest, subprocess, sys, numpy as np, torch
+import csv, inspect, io, json, logging, os, pytest, subprocess, sys, numpy as np, torch
 from pathlib import Path
 from PIL import Image
 from dems_nb import classifier as C, weights as W
@@ -21,6 +21,13 @@ def any_batch(monkeypatch):
         def forward(self, x):
             return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos
         monkeypatch.setattr(MultiScaleTokenizer, 'forward', forward)
+
+@pytest.fixture(autouse=True)
+def few_words():
+    "The exporter's trace, which pytest would catch and format, takes minutes."
+    logging.disable(logging.INFO)
+    yield
+    logging.disable(logging.NOTSET)
 
 def small(n_classes=3, in_chans=3, image_size=16):
     return create_model('dems_nano', n_classes, in_chans, image_size, depth=2, mix_before=(1, 2), dim=32)
@@ -233,14 +240,14 @@ def test_the_export_command(weight, tmp_path, capsys):
     assert C.export_command(['--pretrained_weight', 'none', '--output', str(tmp_path/'n.onnx')]) == 2 and not (tmp_path/'n.onnx').exists()
 
 @pytest.mark.skipif(os.name != 'posix', reason='a pipe that closes early, as POSIX has it')
-def test_a_reader_that_has_seen_enough(weight, photos):
+def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):
     code = 'import sys; from dems_nb.classifier import main; sys.exit(main(sys.argv[1:]))'
-    names = '\n'.join([str(photos/'val/b/0.png')]*3000)
-    done = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, '--device', 'cpu', '--batch_size', '8', '--pretrained_weight', weight, '-'],
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    done.stdin.write(names)
-    done.stdin.close()
-    assert done.stdout.readline()
-    done.stdout.close()
-    err = done.stderr.read()
-    assert done.wait() == 141 and 'Traceback' not in err
+    (tmp_path/'names').write_text('\n'.join([str(photos/'val/b/0.png')]*3000))
+    flags = ['--device', 'cpu', '--batch_size', '8', '--pretrained_weight', weight, '-']
+    with open(tmp_path/'names') as names, open(tmp_path/'err', 'w') as err:
+        reading = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *flags], stdin=names,
+                                   stdout=subprocess.PIPE, stderr=err)
+        assert reading.stdout.readline()
+        reading.stdout.close()
+        assert reading.wait(300) == 141
+    assert 'Traceback' not in (tmp_path/'err').read_text()
