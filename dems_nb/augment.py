@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['draw_coin', 'where_chosen', 'mirror', 'draw_crop', 'cubic', 'resize_weights', 'resized_crop', 'grey_of', 'blend',
            'brightness', 'contrast', 'saturation', 'shift_hue', 'color_jitter', 'draw_jitter', 'grayscale', 'solarize',
-           'blur_weights', 'gaussian_blur', 'AugmentSchedule', 'Drawn', 'draw_chosen', 'Augment', 'soft_targets', 'mix',
-           'mixup_mask', 'cutmix_mask', 'draw_share', 'Mix']
+           'blur_weights', 'gaussian_blur', 'AugmentSchedule', 'Drawn', 'draw_chosen', 'Augment', 'soft_targets',
+           'combine', 'mixup_mask', 'cutmix_mask', 'draw_share', 'MixupCutmix']
 
 # %% ../nbs/06_augment.ipynb #16e64180
 import math, torch
 from typing import NamedTuple
 from fastcore.basics import patch
+from .datasets import picture_stats
+from .kernels import tunes_for_cpu
 
 # %% ../nbs/06_augment.ipynb #851ff42d
 def _each(v): return v.view(-1, 1, 1, 1)     # one number an image, to go with (batch, channels, height, width)
@@ -28,7 +30,7 @@ def draw_coin(
 # %% ../nbs/06_augment.ipynb #81bc48c3
 def _picks(x):
     "Whether to ask which images are chosen: on a CPU, but not in a compiled graph, whose shapes must not depend on it."
-    return x.is_cpu and not torch.compiler.is_compiling()
+    return tunes_for_cpu(x) and not torch.compiler.is_compiling()
 
 def where_chosen(
     x:torch.Tensor, # (batch, channels, height, width)
@@ -324,14 +326,15 @@ class Augment:
     ):
         if size < 1: raise ValueError(f'size is {size}: give a side of 1 pixel or more')
         self.size, self.schedule, self.normalize, self.p = size, schedule, normalize, torch.tensor(schedule(0))
-        mean, std = ((.485, .456, .406), (.229, .224, .225)) if schedule.in_chans == 3 else ((.5,), (.5,))
-        self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+        stats = picture_stats(schedule.in_chans)
+        self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in stats)
 
     def set_epoch(self,
         epoch:int, # the epoch, from 0
     ): # itself
         "Go to an epoch of the schedule."
-        self.p.copy_(torch.tensor(self.schedule(epoch)))
+        last = self.schedule.epochs - 1                 # a longer fit stays where the schedule ends
+        self.p.copy_(torch.tensor(self.schedule(min(epoch, last))))
         return self
 
     def to(self,
@@ -401,7 +404,6 @@ def _check(self:Augment, x, generator, size):
         raise ValueError(f'size goes from {size.amin().item()} to {size.amax().item()}: '
                          f'a picture has at least 1 pixel and at most its canvas, {canvas[0]} by {canvas[1]}')
 
-
 # %% ../nbs/06_augment.ipynb #c2499e98
 @patch
 def __call__(self:Augment,
@@ -423,7 +425,7 @@ def soft_targets(
     "Classes as smoothed probabilities, for a cross-entropy that takes them."
     return (y[:, None] == torch.arange(n_classes, device=y.device)).float()*(1 - smoothing) + smoothing/n_classes
 
-def mix(
+def combine(
     x:torch.Tensor, # float (batch, channels, height, width)
     target:torch.Tensor, # (batch, n_classes), each row sums to 1
     mask:torch.Tensor, # (1, 1, height, width) or (1, 1, 1, 1): how much of each pixel stays
@@ -463,7 +465,7 @@ def draw_share(
     return _first((total > 0) & (total <= 1), u[0]/total)[0]
 
 # %% ../nbs/06_augment.ipynb #29d8275c
-class Mix:
+class MixupCutmix:
     "Mixup or cutmix, one of the two for each batch, with smoothed targets. Raises `ValueError` for an impossible number."
     def __init__(self,
         n_classes:int, # classes of the data set
@@ -482,9 +484,10 @@ class Mix:
         y:torch.Tensor, # classes, int64 (batch,)
         generator:torch.Generator, # on x's device
     ) -> tuple: # pictures, the same shape, and targets (batch, n_classes)
-        "Mix a batch. Everything is drawn each time, for both ways, and a coin decides."
-        if not x.is_floating_point(): raise ValueError(f'the pictures are {x.dtype}: mix floats, after `Augment`')
+        "Mixup or cutmix of a batch. Everything is drawn each time, for both ways, and a coin decides."
+        if not x.is_floating_point():
+            raise ValueError(f'the pictures are {x.dtype}: mixup and cutmix take floats, after `Augment`')
         over = mixup_mask(draw_share(generator, self.mixup))
         cut = cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
         target = soft_targets(y, self.n_classes, self.smoothing)
-        return mix(x, target, torch.where(draw_coin(1, generator), over, cut))
+        return combine(x, target, torch.where(draw_coin(1, generator), over, cut))

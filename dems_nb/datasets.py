@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['fashion_classes', 'picture_stats', 'DataSet', 'list_datasets', 'dataset_name', 'dataset_facts', 'whole_number',
-           'take_part', 'part_indices', 'data_folders', 'locked', 'read_sample', 'read_files', 'open_image',
-           'resize_images', 'to_square', 'to_middle', 'PictureRule']
+           'class_quota', 'take_part', 'part_indices', 'data_folders', 'locked', 'read_sample', 'read_files',
+           'open_image', 'resize_images', 'to_square', 'to_middle', 'PictureRule']
 
 # %% ../nbs/19_datasets.ipynb #8f6c9aba
 import gzip, math, numpy as np, os, tempfile, torch
@@ -97,7 +97,7 @@ def dataset_facts(
     "What is known of a data set without reading it. Raises `ValueError` for an unknown one."
     return _datasets[dataset_name(dataset)]
 
-# %% ../nbs/19_datasets.ipynb #23769828
+# %% ../nbs/19_datasets.ipynb #dfdb2fe7
 def whole_number(
     value, # a whole number of any kind, NumPy's and PyTorch's too
     name:str, # what to call it in an error
@@ -109,8 +109,12 @@ def whole_number(
     if low is not None and number < low: raise ValueError(f'{name} is {number}: give {low} or more')
     return number
 
-def _quota(counts, n, leave_one=False):
-    "How many of each class a part of `n` takes: at least one, and with `leave_one` not all."
+def class_quota(
+    counts:torch.Tensor, # pictures of each class, int64 (classes,)
+    n:int, # pictures to take in all
+    leave_one:bool=False, # take no class's last picture
+) -> torch.Tensor: # int64 (classes,)
+    "How many of each class a part takes: its share, rounded up or down, and at least one."
     share = counts.double()*n/counts.sum()
     most = counts - int(leave_one)
     least = torch.ones_like(counts).minimum(most)
@@ -130,7 +134,7 @@ def take_part(
     order = torch.randperm(len(y), generator=generator)
     part = torch.zeros(len(y), dtype=torch.bool)
     classes, counts = y.unique(return_counts=True)
-    for c, k in zip(classes, _quota(counts, n, leave_one).tolist()):
+    for c, k in zip(classes, class_quota(counts, n, leave_one).tolist()):
         part[order[y[order] == c][:k]] = True
     return part.nonzero()[:, 0], (~part).nonzero()[:, 0]
 

@@ -6,7 +6,7 @@
 __all__ = ['cache_folder', 'FolderList', 'look_at_folder', 'folder_channels', 'describe_folder', 'has_image_folders', 'to_canvas',
            'read_folder']
 
-# %% ../nbs/10_folders.ipynb #cd9f580a
+# %% ../nbs/10_folders.ipynb #a9ea0864
 import hashlib, json, math, numpy as np, os, shutil, stat, sys, torch, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from fastcore.imports import IN_NOTEBOOK
 from fastprogress.fastprogress import progress_bar
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from .datasets import (dataset_facts, locked, open_image, take_part, to_middle, to_square,
+from .datasets import (class_quota, dataset_facts, locked, open_image, to_middle, to_square,
                               whole_number)
 from .data import Images, Splits
 
@@ -78,13 +78,22 @@ def _kinds(paths):
     shown = [f'{n:,} {end}' for end, n in ends[:5]] + ['…']*(len(ends) > 5)
     return f' ({", ".join(shown)})' if len(paths) > 1 else ''
 
-# %% ../nbs/10_folders.ipynb #fb8e3b2c
-def _part_of(names, classes, valid_pct, seed):
-    "Those of the names, which are in `classes`, to keep for scoring: each class gives its share."
-    n = round(valid_pct*len(names))
-    if not n or len(names) == n: return set(names if n else ())
-    part = take_part(torch.tensor(classes), n, seed, leave_one=True)[0]
-    return {names[i] for i in part.tolist()}
+# %% ../nbs/10_folders.ipynb #08a3a6c1
+def _part_of(labels, known, valid_pct, seed):
+    "The names to score of `labels` {name: class}: a share of each class; some are `known`."
+    names = list(labels)
+    y = torch.tensor(list(labels.values()))
+    counts = y.bincount()
+    n = max(round(valid_pct*len(names)), int((counts > 1).sum()))
+    if valid_pct == 1: return set(names)
+    quota = class_quota(counts, min(n, int((counts - 1).sum())), leave_one=True)
+    scored = {name for name in names if known.get(name) == 'scored'}
+    for name in scored: quota[labels[name]] -= 1
+    for i in torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist():
+        if names[i] in known or quota[y[i]] < 1: continue
+        scored.add(names[i])
+        quota[y[i]] -= 1
+    return scored
 
 def _read_parts(written):
     "{name of a picture: 'train' or 'scored'} as it was written down; empty if it was not."
@@ -99,10 +108,7 @@ def _read_parts(written):
 def _split_list(root, split, valid_pct, seed, written):
     "Divide a split in two, (train, scored), as `written` has it; names new to it come after."
     labels = {os.path.relpath(f, root): i for i, fs in enumerate(split.files.values()) for f in fs}
-    known = _read_parts(written)
-    new = [name for name in labels if name not in known]
-    scored = {name for name in labels if known.get(name) == 'scored'}
-    scored |= _part_of(new, [labels[name] for name in new], valid_pct, seed)
+    scored = _part_of(labels, _read_parts(written), valid_pct, seed)
     parts = _Split({c: [] for c in split.files}), _Split({c: [] for c in split.files})
     for c, paths in split.files.items():
         for f in paths:
@@ -404,7 +410,7 @@ def _write_cache(path, root, key, split, workers, what):
         part.unlink(missing_ok=True)
         raise
 
-# %% ../nbs/10_folders.ipynb #40fe4d0d
+# %% ../nbs/10_folders.ipynb #aed1ca54
 def _differs(about, images, split, broken, root):
     "What of a cache is not as it was when it was written, by reading everything; None if nothing."
     content, pixels = hashlib.sha256(), hashlib.sha256()
@@ -430,7 +436,8 @@ def _decoded(listed, which, layout, side, in_chans, cache, workers, on_broken, c
         found = _read_cache(path, key)
     images, broken, _ = found
     _tell_broken({**split.broken, **{str(root/f): why for f, why in broken.items()}}, on_broken)
-    if missing := [c for i, c in enumerate(split.files) if not (images.y == i).any()]:
+    there = set(images.y.tolist())
+    if missing := [c for i, c in enumerate(split.files) if split.files[c] and i not in there]:
         raise ValueError(f'no picture of class {missing[0]!r}{_more(len(missing))} of {root} '
                          f'can be read ({which})')
     return images
@@ -467,7 +474,7 @@ def _tell_list(listed, train):
     print(f'{listed.root} has no val/: {listed.name}, {listed.n_scored:,} of '
           f'{listed.n_train + listed.n_scored:,} pictures, is kept to score')
 
-# %% ../nbs/10_folders.ipynb #a05cd6e4
+# %% ../nbs/10_folders.ipynb #f539ea1d
 def read_folder(
     root, # the folder: with train/ and val/ (valid/, validation/, test/), or with the class folders
     record=None, # facts of the data set, see `dataset_facts`; by default those of 'folder'
@@ -497,7 +504,8 @@ def read_folder(
     scored = 'middle' if fit == 'middle' else 'square'
     side = whole_number(image_size, 'image_size', 1)
     canvas = whole_number(canvas, 'canvas', 1)
-    test = get('scored', scored, side)
     form = ('canvas', canvas) if crop else ('square', side)
-    return Splits(get('train', *form) if train else test[:0], test, tuple(listed.classes), fit,
+    pictures = get('train', *form) if train else None
+    test = get('scored', scored, side)
+    return Splits(pictures if train else test[:0], test, tuple(listed.classes), fit,
                   as_scored=lambda: get('train', scored, side))

@@ -58,21 +58,34 @@ class MultiScaleTokenizer(nn.Module):
         dim:int, # width of a token; divisible by 4
         in_chans:int=3, # channels of the image
         plain_scales:int=2, # how many of the finest scales get a full projection; the others a factorised one
+        positions:str='sincos', # 'sincos', fixed; 'noise', fixed; or 'learned', noise at the start
     ):
         super().__init__()
         self.layout, self.in_chans = layout, in_chans
         pos = torch.cat([sincos_position_embedding(g, dim) for g in layout.grids])[layout.order]
-        self.register_buffer('pos', pos.view(layout.n_regions, layout.tokens_per_region, dim), persistent=False)
+        self._set_positions(pos.view(layout.n_regions, layout.tokens_per_region, dim), positions)
         self.embeds = nn.ModuleList((PatchEmbed if k < plain_scales else FactorizedPatchEmbed)(p, dim, in_chans)
                                     for k, p in enumerate(layout.patch_sizes))
 
     def forward(self,
         x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
     ) -> torch.Tensor: # (batch, region, token, dim)
-        want = (self.in_chans, self.layout.image_size, self.layout.image_size)
-        if tuple(x.shape) == want: raise ValueError(f'one image of shape {want}: this model takes a batch, so give x[None]')
-        if x.ndim != 4 or tuple(x.shape[1:]) != want:
-            raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes '
-                             f'(batch, {want[0]}, {want[1]}, {want[2]}): resize the images, or make the model with '
-                             'their image_size and in_chans')
+        self._check(x)
         return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos
+
+    def _set_positions(self, sincos, positions):
+        noise = lambda: nn.init.trunc_normal_(torch.empty_like(sincos), std=.02)
+        if positions == 'sincos': self.register_buffer('pos', sincos, persistent=False)
+        elif positions == 'noise': self.register_buffer('pos', noise())
+        elif positions == 'learned': self.pos = nn.Parameter(noise())
+        else: raise ValueError(f"positions is {positions!r}: give 'sincos', 'noise' or 'learned'")
+
+    def _check(self, x):
+        side = self.layout.image_size
+        shape = (self.in_chans, side, side)
+        if x.ndim == 4 and x.shape[1:] == shape: return                   # the batch is never looked at
+        if tuple(x.shape) == shape:
+            raise ValueError(f'one image of shape {shape}: this model takes a batch, so give x[None]')
+        raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes '
+                         f'(batch, {shape[0]}, {side}, {side}): resize the images, or make the model with '
+                         'their image_size and in_chans')

@@ -75,6 +75,18 @@ def api_page(module, notebook):
         else: lines += [f'.. autofunction:: dems_nb.{module}.{name}', '']
     return '\n'.join(lines)
 
+def explorer_page():
+    "The explorer, alive, with the bundled model: the sources of its page."
+    from dems_nb.data import fashion_classes
+    from dems_nb.viewer import explore
+    from dems_nb.weights import load_bundled
+    lines = ['---', 'hide-toc: true', '---', '', '# The explorer', '',
+             'A `dems_nano`, trained on Fashion-MNIST, in your browser: draw a shoe, drop a photograph, point at '
+             'its tokens, cut some out. [11 · Viewer](11_viewer.ipynb) builds it; `explore` makes one of your own '
+             'model, as the end of the [quickstart](tutorials/quickstart.ipynb) does.', '',
+             '```{raw} html', explore(load_bundled(), fashion_classes).html, '```', '']
+    return '\n'.join(lines)
+
 def contents():
     "The site's table of contents, as cells for the end of the first page."
     def toctree(caption, entries):
@@ -84,7 +96,7 @@ def contents():
     numbered, tutorials = [p for p in pages if p.stem[:2].isdigit()], [p for p in pages if p.parent.name == 'tutorials']
     tutorials.sort(key=lambda p: (TUTORIALS + [p.stem]).index(p.stem))
     others = [p for p in pages if p not in numbered and p not in tutorials]
-    trees = [toctree('The course', map(named, [p for p in numbered if p.stem[:2] <= '08'])), toctree('Tutorials', map(named, tutorials)),
+    trees = [toctree('Try it', ['The explorer <explorer>']), toctree('The course', map(named, [p for p in numbered if p.stem[:2] <= '08'])), toctree('Tutorials', map(named, tutorials)),
              toctree('Behind it', map(named, [p for p in numbered if p.stem[:2] > '08'])),
              toctree('Reference', [*map(named, others), *(f'api/{m}' for m, _ in modules())])]
     return dict(cell_type='markdown', id='contents', metadata={}, source='\n\n'.join(trees))
@@ -98,6 +110,7 @@ def assemble(to):
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(json.dumps(nb), encoding='utf-8')
     shutil.copytree(root/'nbs/images', to/'images')
+    (to/'explorer.md').write_text(explorer_page(), encoding='utf-8')
     (to/'api').mkdir()
     for module, notebook in modules(): (to/f'api/{module}.rst').write_text(api_page(module, notebook), encoding='utf-8')
 

@@ -1,12 +1,52 @@
-import os, pytest, torch
+import json, os, pytest, subprocess, sys, torch
+from pathlib import Path
+
+tests = Path(__file__).parent
+sys.path.insert(0, str(tests/'fake_cuda'))
+import build as stand_in
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'cuda: needs a CUDA device; skipped without one')
+    config.addinivalue_line('markers', 'fake_cuda: runs on the stand-in for CUDA; skipped where '
+                                       'that cannot be built')
 
 def pytest_collection_modifyitems(items):
-    if torch.cuda.is_available(): return
+    reason = stand_in.why_not()
     for item in items:
-        if 'cuda' in item.keywords: item.add_marker(pytest.mark.skip(reason='no CUDA device here'))
+        if item.get_closest_marker('fake_cuda') and reason:
+            item.add_marker(pytest.mark.skip(reason=f'no stand-in for CUDA: {reason}'))
+        if item.get_closest_marker('cuda') and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason='no CUDA device here'))
+
+@pytest.fixture(scope='session')
+def fake_cuda():
+    "Run a command of Python's in a process with the stand-in for CUDA: what it printed."
+    def run(*argv, card='H100', cards=1, gib=None, code=0, **env):
+        paths = os.pathsep.join(map(str, (tests.parent, tests/'fake_cuda')))
+        env = {**stand_in.environment(card, cards, gib), 'PYTHONPATH': paths, **env}
+        done = subprocess.run([sys.executable, *map(str, argv)], env=env, cwd=tests.parent,
+                              capture_output=True, text=True, timeout=600)
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout
+    return run
+
+@pytest.fixture(scope='session')
+def scene(fake_cuda, tmp_path_factory):
+    "What a scene gave, of a group on a card. A group runs once, for whoever asks first."
+    import fcntl
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent
+    def play(name, group, card='H100'):
+        file = folder/f'scenes-{group}-{card}.json'
+        with open(file.with_suffix('.lock'), 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                said = fake_cuda('tests/fake_cuda/scenes.py', group, card=card)
+                file.write_text(said.strip().splitlines()[-1])
+        seen = json.loads(file.read_text())[name]
+        assert 'error' not in seen or not seen['error'].startswith('Traceback'), seen['error']
+        return seen
+    return play
 
 @pytest.fixture(autouse=True)
 def seeded(): torch.manual_seed(0)

@@ -322,7 +322,7 @@ def test_the_count_of_random_numbers_never_changes(mode):
 def test_the_global_random_state_is_left_alone():
     before = torch.get_rng_state()
     x = A.Augment(32, A.AugmentSchedule(10))(noise(4), gen())
-    A.Mix(10)(x, torch.arange(4), gen())
+    A.MixupCutmix(10)(x, torch.arange(4), gen())
     assert torch.equal(before, torch.get_rng_state())
 
 # ---- the whole ------------------------------------------------------------------------------------------------------
@@ -375,8 +375,8 @@ def test_schedule_off_and_three_way():
     ('size has shape (2,): give (1, 2), height and width', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(), gen(), torch.tensor([9, 9]))),
     ('size goes from 9 to 33: a picture has at least 1 pixel and at most its canvas, 32 by 32', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(), gen(), torch.tensor([[9, 33]]))),
     ('size goes from 0 to 9: a picture', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(), gen(), torch.tensor([[9, 0]]))),
-    ('mixup is 1.5: give an alpha from 0.1 to 1', lambda: A.Mix(10, mixup=1.5)), ('cutmix is 0: give', lambda: A.Mix(10, cutmix=0)), ('smoothing is 1', lambda: A.Mix(10, smoothing=1)),
-    ('n_classes is 1', lambda: A.Mix(1)), ('mix floats', lambda: A.Mix(10)(noise(), torch.zeros(1, dtype=torch.long), gen()))])
+    ('mixup is 1.5: give an alpha from 0.1 to 1', lambda: A.MixupCutmix(10, mixup=1.5)), ('cutmix is 0: give', lambda: A.MixupCutmix(10, cutmix=0)), ('smoothing is 1', lambda: A.MixupCutmix(10, smoothing=1)),
+    ('n_classes is 1', lambda: A.MixupCutmix(1)), ('take floats', lambda: A.MixupCutmix(10)(noise(), torch.zeros(1, dtype=torch.long), gen()))])
 def test_bad_arguments(said, make):
     with pytest.raises(ValueError) as e: make()
     assert said in str(e.value) and '\n' not in str(e.value)
@@ -397,7 +397,7 @@ def test_compiles_as_one_graph_once(c, mode):
 
 def test_mix_compiles():
     torch._dynamo.reset()
-    def f(x, y, share, place): return A.mix(x, A.soft_targets(y, 10), A.cutmix_mask(share, place, 32, 32))
+    def f(x, y, share, place): return A.combine(x, A.soft_targets(y, 10), A.cutmix_mask(share, place, 32, 32))
     args = noise(4)/255, torch.arange(4), torch.tensor([.4]), torch.tensor([.2, .9])
     torch.testing.assert_close(torch.compile(f, fullgraph=True, backend='eager')(*args), f(*args))
 
@@ -413,7 +413,7 @@ def test_mixup_is_torchvisions(smoothing):
     x, t = noise(6)/255, A.soft_targets(torch.arange(6), 10, smoothing)
     for lam in (0., .3, 1.):
         params = dict(lam=lam, labels=t, batch_size=6)
-        for ours, v in zip(A.mix(x, t, A.mixup_mask(torch.tensor([lam]))), (x, t)): torch.testing.assert_close(ours, theirs(MixUp())(v, params), atol=1e-6, rtol=0)
+        for ours, v in zip(A.combine(x, t, A.mixup_mask(torch.tensor([lam]))), (x, t)): torch.testing.assert_close(ours, theirs(MixUp())(v, params), atol=1e-6, rtol=0)
 
 @pytest.mark.parametrize('h, w', [(32, 32), (20, 33)])
 def test_cutmix_is_torchvisions(h, w):
@@ -422,7 +422,7 @@ def test_cutmix_is_torchvisions(h, w):
         r = .5*math.sqrt(1 - lam)                                                # torchvision's CutMix.make_params, word for word
         x1, x2, y1, y2 = max(cx - int(r*w), 0), min(cx + int(r*w), w), max(cy - int(r*h), 0), min(cy + int(r*h), h)
         params = dict(box=(x1, y1, x2, y2), lam_adjusted=1 - (x2 - x1)*(y2 - y1)/(w*h), labels=t, batch_size=6)
-        a, b = A.mix(x, t, A.cutmix_mask(torch.tensor([lam]), torch.tensor([(cy + .5)/h, (cx + .5)/w]), h, w))
+        a, b = A.combine(x, t, A.cutmix_mask(torch.tensor([lam]), torch.tensor([(cy + .5)/h, (cx + .5)/w]), h, w))
         assert torch.equal(a, theirs(CutMix())(x, params))
         torch.testing.assert_close(b, theirs(CutMix())(t, params), atol=1e-6, rtol=0)
 
@@ -435,7 +435,7 @@ def test_one_of_the_two_with_even_odds():
     x, y, cut = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)]), torch.arange(2), 0
     g = gen(3)
     for _ in range(2000):
-        im, t = A.Mix(2, smoothing=0.)(x, y, g)
+        im, t = A.MixupCutmix(2, smoothing=0.)(x, y, g)
         assert abs(im[1].mean() - t[1, 1]) < 1e-5 and abs(t.sum() - 2) < 1e-5           # the target tells what is in the picture
         cut += len(im.unique()) <= 2 and bool(((im == 0) | (im == 1)).all())
     assert stats.binomtest(cut, 2000, .5).pvalue > 1e-3
@@ -445,7 +445,7 @@ def test_one_of_the_two_with_even_odds():
 @pytest.mark.cuda
 @channels
 def test_on_cuda_nothing_waits_and_the_result_is_the_cpus(c):
-    aug, mix = A.Augment(32, A.AugmentSchedule(10, .6, 'three_way', c)), A.Mix(10)
+    aug, mix = A.Augment(32, A.AugmentSchedule(10, .6, 'three_way', c)), A.MixupCutmix(10)
     x, y, g = noise(64, c).cuda(), torch.arange(64).cuda() % 10, gen(0, 'cuda')
     size = torch.tensor([[20, 30]]).repeat(64, 1).cuda()
     aug(x, g)                                                                    # brings its numbers over

@@ -1,9 +1,10 @@
 "The plain model and ours give the same; what a step is made of does not grow; nothing waits; the command says what it measured."
-import json, numpy as np, pandas as pd, pytest, re, subprocess, sys, torch
+import gc, json, numpy as np, pandas as pd, pytest, re, subprocess, sys, torch
 from pathlib import Path
 from dems_nb import benchmark as B
 from dems_nb.model import create_model
-from dems_nb.training import Recipe, has_bf16, make_learner
+from dems_nb.kernels import has_bf16, use_path
+from dems_nb.learner import Recipe, make_learner
 
 root = Path(__file__).parent.parent
 tiny = lambda **kw: create_model('dems_nano', drop_path=.15, attn_drop=.05, **kw)
@@ -134,7 +135,7 @@ def test_augmentation_beside_pillow():
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_the_estimate_is_what_a_larger_batch_keeps(precision):
     model = tiny()
-    with B._gpu_way(): kept = B.kept_bytes(B.TrainingStep(model, 9, precision))
+    with use_path('gpu_memory'): kept = B.kept_bytes(B.TrainingStep(model, 9, precision))
     said = B.estimate_memory(model, 9, precision)
     assert abs(said['activations'] - kept) < .02*kept
     assert said['weights'] == 4*sum(p.numel() for p in model.parameters()) and said['total'] == sum(v for k, v in said.items() if k != 'total')
@@ -155,14 +156,45 @@ def test_largest_image():
             assert B.largest_image(rows, way, room*1.0001, 8) == side and B.largest_image(rows, way, room*.9999, 8) == side - 16
     assert B.largest_image(rows, 'here', 10, 8) == 0
 
-# what is wanted of a GPU
-def test_goals_say_what_was_not_run():
-    none = B.gpu_goals()
-    assert (none.measured == 'not run').all() and len(none) == 7
-    s = lambda v: dict(median=v, q1=v, q3=v)
-    done = dict(waits=dict(dems_tiny=[]), epoch=dict(dems_tiny=dict(images_per_s=12345.)), failed={},
-                bench=dict(dems_tiny=dict(augmentation={'whole step, compiled': s(2e5)}, steps={'whole step, compiled': s(5e3)}, ways={'compiled, bf16': dict(same=s(2.6))})))
-    assert list(B.gpu_goals(done).measured) == ['12,345', 'not run', '200,000', '2.5%', '2.60', '0', 'not run']
+def test_nothing_kept_outlives_the_count():
+    "The hook once gave back its own tensor, and the graph held itself."
+    import weakref
+    model = tiny()
+    seen = []
+    model.norm.register_forward_hook(lambda m, inp, out: seen.append(weakref.ref(out)))
+    gc.disable()
+    try: B.kept_bytes(B.TrainingStep(model, 2))
+    finally: gc.enable()
+    assert seen and all(r() is None for r in seen)
+
+def test_fp16_and_bf16_need_the_same():
+    two = [B.estimate_memory(tiny(), 8, p)['total'] for p in ('fp16', 'bf16')]
+    assert two[0] == two[1] < B.estimate_memory(tiny(), 8, 'fp32')['total']
+
+def test_a_step_in_fp16_scales_its_loss():
+    step = B.TrainingStep(tiny(), 4, 'fp16')
+    before = [p.detach().clone() for p in step.model.parameters()]
+    for _ in range(3): step()
+    assert step.scaler.is_enabled() and step.scaler.get_scale() > 1
+    assert any(not torch.equal(a, b) for a, b in zip(before, step.model.parameters()))
+
+def test_what_to_expect_of_a_cpu(): assert B.what_to_expect('cpu') == {}
+
+def test_what_to_expect_of_a_mac():
+    said = B.what_to_expect('mps', ('dems_nano',), 64)
+    assert said['precision'] == "'auto' is fp32" and 'float64' in said
+    assert re.fullmatch(r'fp32 [\d.]+ GiB; fp16 [\d.]+ GiB \(computed\)', said['dems_nano, batch 64'])
+
+def test_the_page_about_cards_is_of_this_code():
+    "Sentences and figures of the committed table; the kernels depend on PyTorch and are not compared."
+    cards = json.loads((root/'results/cards.json').read_text())['cards']
+    assert list(cards) == ['T4', 'A100', 'H100', 'Mac']
+    model = create_model('dems_small', drop_path=.15, attn_drop=.05)
+    for precision in ('fp32', 'bf16'):
+        gib = f'{precision} {B.estimate_memory(model, 256, precision)["total"]/2**30:.1f} GiB'
+        assert gib in cards['H100']['dems_small, batch 256']
+    assert [c['precision'] for c in cards.values()] == [f"'auto' is {p}" for p in
+                                                        ('fp32', 'bf16', 'bf16', 'fp32')]
 
 def test_result_files_say_where_they_come_from():
     found = sorted((root/'results/bench').glob('*.json'))
@@ -176,7 +208,7 @@ def test_result_files_say_where_they_come_from():
 
 # imports
 def test_nothing_heavy_is_imported_beyond_fastai():
-    code = 'import sys, fastai.vision.all; top = lambda: {m.split(".")[0] for m in sys.modules}; before = top(); import dems_nb.model, dems_nb.training, dems_nb.augment, dems_nb.visualize, dems_nb.benchmark; print(*sorted(top() - before))'
+    code = 'import sys, fastai.vision.all; top = lambda: {m.split(".")[0] for m in sys.modules}; before = top(); import dems_nb.model, dems_nb.run, dems_nb.augment, dems_nb.visualize, dems_nb.benchmark; print(*sorted(top() - before))'
     new = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=root, capture_output=True, text=True, check=True).stdout.split()
     assert 'dems_nb' in new and set(new) - set(sys.stdlib_module_names) <= {'dems_nb', 'safetensors'}, new
 
@@ -192,7 +224,7 @@ def bench(monkeypatch, *flags):
 def test_help(monkeypatch, capsys):
     assert bench(monkeypatch, '--help') == 0
     said = capsys.readouterr().out
-    for flag in 'model batch_size device precision compile steps threads attn_drop json profile growth battery dataset data_path'.split(): assert f'--{flag}' in said, flag
+    for flag in 'model batch_size device precision compile steps threads attn_drop json profile growth'.split(): assert f'--{flag}' in said, flag
 
 def test_a_small_run(monkeypatch, capsys, tmp_path):
     file, folder = tmp_path/'new'/'b.json', tmp_path/'trace'
@@ -205,16 +237,28 @@ def test_a_small_run(monkeypatch, capsys, tmp_path):
     assert len(ops) == 10 and list(ops.columns) == ['operation', 'ms', 'calls', 'share'] and ops.ms.is_monotonic_decreasing and ops.share.sum() <= 1.001
     assert 'traceEvents' in json.loads((folder/'trace.json').read_text())
 
-def test_growth_and_battery(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(B.growth, '__defaults__', tuple((16, 32) if d == (16, 32, 48, 64, 80, 96) else d for d in B.growth.__defaults__))
-    assert bench(monkeypatch, '--growth', '--model', 'dems_nano', '--steps', 1, '--device', 'cpu', '--json', tmp_path/'g.json') == 0
-    assert [r['image_size'] for r in json.loads((tmp_path/'g.json').read_text())['growth']] == [16, 32]
-    assert bench(monkeypatch, '--battery', '--model', 'dems_nano', '--batch_size', 250, '--steps', 1, '--device', 'cpu', '--dataset', 'sample', '--json', tmp_path/'b.json') == 0
-    r = json.loads((tmp_path/'b.json').read_text())
-    assert not r['failed'] and r['epoch']['dems_nano']['images'] == 6000 and r['waits'] == {'dems_nano': []} and r['command']
+def test_growth(monkeypatch, capsys, tmp_path):
+    sizes = tuple((16, 32) if d == (16, 32, 48, 64, 80, 96) else d for d in B.growth.__defaults__)
+    monkeypatch.setattr(B.growth, '__defaults__', sizes)
+    flags = '--growth --model dems_nano --steps 1 --device cpu --json'.split()
+    assert bench(monkeypatch, *flags, tmp_path/'g.json') == 0
+    rows = json.loads((tmp_path/'g.json').read_text())['growth']
+    assert [r['image_size'] for r in rows] == [16, 32]
+
+def test_a_result_outlives_what_comes_after_it(monkeypatch, tmp_path):
+    "The time of the imports is not the point: where it cannot be had, the rest is kept."
+    flags = '--model dems_nano --batch_size 4 --steps 1 --device cpu --precision fp32'.split()
+    def fail(): raise OSError('no second process')
+    monkeypatch.setattr(B, 'compare_augmentation', lambda **kw: None)
+    monkeypatch.setattr(B, 'import_seconds', fail)
+    monkeypatch.setattr(sys, 'argv', ['dems_bench'])
+    assert B.main([*flags, '--json', str(tmp_path/'b.json')]) == 0
+    result = json.loads((tmp_path/'b.json').read_text())
+    assert result['import_seconds'] == 'not measured: no second process'
+    assert set(result['ways']) == {'plain, fp32', 'here, fp32'}
 
 wrong = [('--model nope', "unknown model 'nope': the known ones are"), ('--device tpu', "device is 'tpu': give cpu or cuda"), ('--batch_size 0', 'batch_size is 0: give 1 or more'),
-         ('--steps -1', 'steps is -1: give 1 or more'), ('--threads 0', 'threads is 0: give 1 or more'), ('--precision fp8', "precision is 'fp8': the known ones are fp32, bf16"),
+         ('--steps -1', 'steps is -1: give 1 or more'), ('--threads 0', 'threads is 0: give 1 or more'), ('--precision fp8', "precision is 'fp8': the known ones are fp32, bf16, fp16"),
          ('--attn_drop 2', 'attn_drop is 2'), ('--json .', 'json is ., a folder: give the name of a file'), ('--profile setup.py', 'profile is setup.py, a file: give a folder')]
 @pytest.mark.parametrize('flags,says', wrong, ids=[w[0] for w in wrong])
 def test_wrong_flags(monkeypatch, capsys, flags, says):
@@ -240,15 +284,23 @@ def test_on_cuda_a_step_does_not_wait(name, compile):
     assert B.waits(step, 'cuda') == []
     assert B.waits(lambda: step().item(), 'cuda')                                       # it would be seen
 
+normalize = pytest.mark.xfail(strict=False, reason='Normalize waits in every batch (15.2.2)')
 @pytest.mark.cuda
-def test_on_cuda_a_step_of_the_learner_does_not_wait():
+@pytest.mark.parametrize('kind', [pytest.param('light', marks=normalize), 'pretrain',
+                                  pytest.param('finetune', marks=normalize)])
+def test_on_cuda_a_step_of_the_learner_does_not_wait(kind):
+    "From the end of the second step on: the loader, augmentation and normalisation are in it."
     from fastai.callback.core import Callback
     class NoWait(Callback):
-        order, seen = -100, 0
-        def before_batch(self):
-            if self.training and self.iter > 1: torch.cuda.set_sync_debug_mode('error'); self.seen += 1
-        def after_batch(self): torch.cuda.set_sync_debug_mode('default')
-    learn = make_learner(Recipe.pretrain('dems_nano', 'sample', epochs=1, bs=128), device='cuda', cbs=[cb := NoWait()])
+        order, seen = 1000, 0
+        def after_batch(self):
+            if not self.training: return
+            inside = 0 < self.iter < self.n_iter - 1
+            torch.cuda.set_sync_debug_mode('error' if inside else 'default')
+            self.seen += inside
+    make = Recipe if kind == 'light' else getattr(Recipe, kind)
+    recipe = make(model='dems_nano', dataset='sample', epochs=1, bs=128)
+    learn = make_learner(recipe, device='cuda', cbs=[cb := NoWait()])
     try:
         with learn.no_bar(), learn.no_logging(): learn.fit(1)
     finally: torch.cuda.set_sync_debug_mode('default')
@@ -264,8 +316,18 @@ def test_on_cuda_compiled_is_eager_is_plain():
 
 @pytest.mark.cuda
 def test_on_cuda_measured_memory_is_near_the_estimate():
+    gc.collect()
+    before = torch.cuda.memory_allocated()                  # of other tests
     model = create_model('dems_small', drop_path=.15, attn_drop=.05).cuda()
     step = B.TrainingStep(model, 64, 'bf16')
     step()
-    measured, said = B.peak_memory(step, 'cuda'), B.estimate_memory(model, 64, 'bf16')['total']
-    assert .5*said < measured < 2*said
+    measured = B.peak_memory(step, 'cuda') - before
+    said = B.estimate_memory(model.cpu(), 64, 'bf16')['total']
+    assert said < measured < 1.2*said
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='there is one GPU')
+def test_on_cuda_the_clock_is_that_of_the_card_asked_for():
+    seen = []
+    B.seconds(lambda: seen.append(torch.cuda.current_device()), 1, 'cuda:1')
+    assert seen == [1]

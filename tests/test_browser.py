@@ -4,7 +4,8 @@ from pathlib import Path
 from draw_images import NoBrowser, boot, chromium
 from dems_nb.layout import TokenLayout
 from dems_nb.model import create_model
-from dems_nb.visualize import mixing_weights, provenance, view_tokens, _model_input
+from dems_nb.viewer import view_tokens
+from dems_nb.visualize import mixing_weights, provenance, _model_input
 from dems_nb.weights import load_bundled
 
 root = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def test_a_real_pointer_and_what_stays_lit(page):
     assert lit(viewer) == layout.linked(251).tolist()
     rect(viewer, 84, where='.strip').click()
     page.mouse.move(990, 890)
-    assert lit(viewer) == layout.linked(84).tolist() and 'Linked: 84 (64 of 2 px, 16 of 4 px, 4 of 8 px)' in said(viewer)
+    assert lit(viewer) == layout.linked(84).tolist() and 'Kin: 84 (64 of 2 px, 16 of 4 px, 4 of 8 px)' in said(viewer)
 
 def test_two_viewers_do_not_disturb_each_other(page):
     one, two, same = (view_tokens(boot(), TokenLayout(), position=0), view_tokens(picture(8), TokenLayout(8, (2, 4))), view_tokens(boot(), TokenLayout(), position=0))
@@ -165,7 +166,7 @@ def test_it_says_what_it_shows(page):
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout(), position=251))
     assert rect(viewer, 251).get_attribute('aria-label') == '8-pixel patch in row 2, column 1' and rect(viewer, 251).get_attribute('aria-pressed') == 'true'
     assert viewer.locator('.panel').first.get_attribute('aria-label') == '2-pixel patches, 16 rows of 16'
-    assert viewer.locator('[role=status][aria-live=polite]').inner_text() == 'Position 251: 8-pixel patch in row 2, column 1, in region 2. Linked: 21 (16 of 2 px, 4 of 4 px, 1 of 16 px).'
+    assert viewer.locator('[role=status][aria-live=polite]').inner_text() == 'Position 251: 8-pixel patch in row 2, column 1, in region 2. Kin: 21 (16 of 2 px, 4 of 4 px, 1 of 16 px).'
 
 # light and dark, wide and narrow
 
@@ -193,7 +194,7 @@ def test_nothing_is_cut_off(page, width):
     show(viewer, 'provenance', 'class token after block 6 (rollout)')
     assert page.evaluate('document.documentElement.scrollWidth') <= width
     boxes = [e.bounding_box() for e in viewer.locator('.card svg, .card p, .card select, .card input').all()]
-    assert len(boxes) == 3 + 2 + 2 + 1 + 3
+    assert len(boxes) == 3 + 2 + 5 + 1 + 3
     for box in boxes: assert box['x'] >= 0 and box['x'] + box['width'] <= width
 
 # where notebooks are shown
@@ -226,12 +227,12 @@ def test_without_scripts_there_is_a_still_picture(browser):
     assert page.locator('img').bounding_box()['width'] > 300 and 'A still picture' in page.inner_text('body')
     context.close()
 
-# notebook 08
+# the notebook
 
 def viewers_of(source):
-    "The two viewers that chapter 08 shows, and their layouts: (cell, layout)."
+    "The two viewers that notebook 11 shows, and their layouts: (cell, layout)."
     shown = [i for i, c in enumerate(source['cells']) if any('dems-viewer' in ''.join(o.get('data', {}).get('text/html', '')) for o in c.get('outputs', []))]
-    assert len(shown) == 2, 'chapter 08 shows two viewers'
+    assert len(shown) == 2, 'notebook 11 shows two viewers'
     return list(zip(shown, (TokenLayout(128, (8, 16, 32, 64)), load_bundled().layout)))
 
 def point_around(page, viewers):
@@ -245,10 +246,10 @@ def point_around(page, viewers):
                 assert lit(v) == lit(v, '.strip') == layout.linked(p).tolist(), (where, p)
             assert lit(other) == before
 
-def test_notebook_08_as_a_static_page(page, tmp_path):
-    nb = root/'nbs/08_visualize.ipynb'
+def test_the_notebook_as_a_static_page(page, tmp_path):
+    nb = root/'nbs/11_viewer.ipynb'
     subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--output-dir', str(tmp_path), '--log-level', 'ERROR', str(nb)], check=True)
-    page.goto((tmp_path/'08_visualize.html').as_uri(), wait_until='domcontentloaded')
+    page.goto((tmp_path/'11_viewer.html').as_uri(), wait_until='domcontentloaded')
     shown = [page.locator('.dems-viewer').nth(i) for i in (0, 1)]
     point_around(page, [(v, l) for v, (_, l) in zip(shown, viewers_of(json.loads(nb.read_text())))])
     assert [v.get_attribute('data-theme') for v in shown] == ['light', 'light']
@@ -306,19 +307,19 @@ def run_all(page):
 
 def pictures(outputs): return [sum('image/png' in o.get('data', {}) for o in outs) for outs in outputs]
 
-chapters = sorted(p.stem for p in (root/'nbs').glob('0[0-7]_*.ipynb'))
+chapters = sorted(p.stem for p in (root/'nbs').glob('0[0-8]_*.ipynb'))
 
 @pytest.mark.parametrize('name', chapters)
 def test_run_all_in_jupyterlab(lab_page, lab, name):
-    "Each chapter, opened and run as a reader does it: no error, and as many pictures as were committed. (08 has a test of its own.)"
+    "Each chapter, opened and run as a reader does it: no error, and as many pictures as were committed."
     outputs = run_all(lab_page(name))
     assert not [o for outs in outputs for o in outs if o['output_type'] == 'error']
     assert pictures(outputs) == pictures([c.get('outputs', []) for c in json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']])
 
-def test_notebook_08_in_jupyterlab(lab_page, lab):
-    page, folder = lab_page('08_visualize'), lab[1]
+def test_the_notebook_in_jupyterlab(lab_page, lab):
+    page, folder = lab_page('11_viewer'), lab[1]
     go = lambda i: (page.evaluate('i => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, "start")', i), page.wait_for_timeout(500))
-    cells = viewers_of(json.loads((folder/'nbs/08_visualize.ipynb').read_text()))
+    cells = viewers_of(json.loads((folder/'nbs/11_viewer.ipynb').read_text()))
 
     go(cells[0][0])                                                                               # nobody has run it or trusts it: no script
     page.wait_for_selector('.dems-viewer img')

@@ -7,7 +7,7 @@ from dems_nb.data import get_dls
 from dems_nb.datasets import open_image
 from dems_nb.model import ViT, create_model
 from dems_nb.tokenizer import MultiScaleTokenizer
-from dems_nb.training import evaluate
+from dems_nb.learner import evaluate
 
 @pytest.fixture(autouse=True)
 def any_batch(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import dems_nb
 
 root = Path(__file__).parent.parent
-COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment', '07_training', '08_visualize']
+COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment', '07_learner', '08_visualize']
 nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 cells = lambda name: json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']
 source = lambda c: ''.join(c['source'])
@@ -79,7 +79,9 @@ def test_on_colab_a_failure_is_told(monkeypatch, tmp_path):
     with pytest.raises(AssertionError, match='no such tag'): set_up(monkeypatch, tmp_path, True, returncode=1)
 
 # the two pages
-public = [f'{m.name}.{n}' for m in pkgutil.iter_modules(dems_nb.__path__) if not m.name.startswith('_') for n in importlib.import_module(f'dems_nb.{m.name}').__all__]
+rooms = [m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg]
+public = [f'{room}.{name}' for room in rooms
+          for name in importlib.import_module(f'dems_nb.{room}').__all__]
 by_hand = [source(c) for c in cells('paper_map') if c['cell_type'] == 'markdown']
 made = [o['data']['text/markdown'] for c in cells('paper_map') for o in c.get('outputs', ()) if 'text/markdown' in o.get('data', {})]
 index = ''.join(''.join(m) for m in made)

@@ -12,13 +12,17 @@ def test_order_follows_from_seed_and_epoch():
     dl = D.DeviceDL(train, bs=100, shuffle=True, device='cpu', seed=1)
     one, two = ([y for _, y in dl] for _ in range(2))
     dl.epoch = 1
-    assert torch.equal(torch.cat([y for _, y in dl]), torch.cat(two)) and not torch.equal(torch.cat(one), torch.cat(two))
+    assert torch.equal(torch.cat([y for _, y in dl]), torch.cat(two)) and not torch.equal(
+        torch.cat(one), torch.cat(two)
+    )
     other = D.DeviceDL(train, bs=100, shuffle=True, device='cpu', seed=2)
     assert not torch.equal(torch.cat([y for _, y in other]), torch.cat(one))
     assert torch.equal(dl.new().one_batch()[1], one[0])
 
 def test_one_batch_is_the_first_of_the_coming_epoch():
-    dl = D.DeviceDL(sample()[0], bs=100, shuffle=True, device='cpu', tfms=[D.random_flip, D.Normalize(1)])
+    dl = D.DeviceDL(
+        sample()[0], bs=100, shuffle=True, device='cpu', tfms=[D.random_flip, D.Normalize(1)]
+    )
     x, y = dl.one_batch()
     again = next(iter(dl))
     assert torch.equal(x, again[0]) and torch.equal(y, again[1])
@@ -29,7 +33,9 @@ def test_drop_last(drop_last, n):
     assert len(dl) == n == len(list(dl))
 
 def test_one_batch_does_not_disturb_an_epoch_under_way():
-    make = lambda: D.DeviceDL(sample()[0], bs=1000, shuffle=True, device='cpu', tfms=[D.random_flip])
+    make = lambda: D.DeviceDL(
+        sample()[0], bs=1000, shuffle=True, device='cpu', tfms=[D.random_flip]
+    )
     plain, disturbed = make(), make()
     want, got = [x for x, _ in plain], []
     for x, _ in disturbed:
@@ -48,31 +54,66 @@ def test_a_loader_finds_its_own_device(monkeypatch):
 def test_evaluation_drops_nothing_and_changes_nothing():
     dls = D.get_dls('sample', bs=48, device='cpu')
     x, y = (torch.cat(t) for t in zip(*dls.valid))
-    assert len(y) == 1000 and torch.equal(x, D.Normalize(1)(dls.valid.dataset.x)) and torch.equal(y, dls.valid.dataset.y)
+    assert (
+        len(y) == 1000
+        and torch.equal(x, D.Normalize(1)(dls.valid.dataset.x))
+        and torch.equal(y, dls.valid.dataset.y)
+    )
 
 @pytest.mark.parametrize('c', [1, 3])
 def test_each_image_draws_for_itself(c):
-    x = torch.randint(0, 256, (400, c, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = torch.randint(
+        0, 256, (400, c, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     g = torch.Generator().manual_seed(5)
     y = D.random_flip(x, g)
     flipped = (y == x.flip(3)).flatten(1).all(1)
     assert (flipped | (y == x).flatten(1).all(1)).all() and 150 < flipped.sum() < 250
     y = D.random_shift(x, g, by=1)
     pad = torch.nn.functional.pad(x, (1, 1, 1, 1))
-    hits = torch.stack([(y == pad[:, :, i:i+12, j:j+12]).flatten(1).all(1) for i in range(3) for j in range(3)])
-    assert (hits.sum(0) == 1).all() and (hits.sum(1) > 20).all()         # each image is one of nine crops, and each crop occurs
+    hits = torch.stack(
+        [
+            (y == pad[:, :, i : i + 12, j : j + 12]).flatten(1).all(1)
+            for i in range(3)
+            for j in range(3)
+        ]
+    )
+    assert (hits.sum(0) == 1).all() and (
+        hits.sum(1) > 20
+    ).all()  # each image is one of nine crops, and each crop occurs
 
 def test_splits():
     dls = D.get_dls('sample', device='cpu', holdout=500, n_train=1000, seed=4)
     test = D.get_dls('sample', device='cpu').valid
     rows = lambda dl: {im.numpy().tobytes() for im in dl.dataset.x}
-    assert (dls.valid.dataset.y.bincount() == 50).all() and (dls.train.dataset.y.bincount() == 100).all()
-    assert not rows(dls.train) & rows(dls.valid) and not (rows(dls.train) | rows(dls.valid)) & rows(test)
+    assert (dls.valid.dataset.y.bincount() == 50).all() and (
+        dls.train.dataset.y.bincount() == 100
+    ).all()
+    assert not rows(dls.train) & rows(dls.valid) and not (rows(dls.train) | rows(dls.valid)) & rows(
+        test
+    )
     same = D.get_dls('sample', device='cpu', holdout=500, n_train=1000, seed=4)
     assert torch.equal(same.valid.dataset.x, dls.valid.dataset.x)
 
-@pytest.mark.parametrize('said, kw', [("unknown data set 'cifar': the known ones are sample, fashionmnist, cifar10, cifar100, emnist, folder, caltech101", dict(dataset='cifar')), ('holdout is 25', dict(holdout=25)),
-    ('holdout is -10', dict(holdout=-10)), ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)), ('n_train is 6000: give a multiple of the 10 classes, from 10 to 5990', dict(holdout=10, n_train=6000)), ('n_train is 0', dict(n_train=0)), ('n_train is 5', dict(n_train=5))])
+@pytest.mark.parametrize(
+    'said, kw',
+    [
+        (
+            "unknown data set 'cifar': the known ones are sample, fashionmnist, cifar10, "
+            "cifar100, emnist, folder, caltech101",
+            dict(dataset='cifar'),
+        ),
+        ('holdout is 25', dict(holdout=25)),
+        ('holdout is -10', dict(holdout=-10)),
+        ('holdout is 6000: give a multiple of the 10 classes, from 0 to 5990', dict(holdout=6000)),
+        (
+            'n_train is 6000: give a multiple of the 10 classes, from 10 to 5990',
+            dict(holdout=10, n_train=6000),
+        ),
+        ('n_train is 0', dict(n_train=0)),
+        ('n_train is 5', dict(n_train=5)),
+    ],
+)
 def test_bad_arguments(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls(device='cpu', **kw)
     assert said in str(e.value)
@@ -81,24 +122,33 @@ def test_normalize_refuses_two_channels():
     with pytest.raises(ValueError, match='in_chans is 2'): D.Normalize(2)
 
 def test_learner_predictions_come_in_order():
-    from dems_nb.training import Recipe, make_learner
+    from dems_nb.learner import Recipe, make_learner
     dls = D.get_dls('sample', device='cpu', bs=64)
-    with (learn := make_learner(Recipe(precision='fp32'), dls)).no_bar(): p, y = learn.get_preds(ds_idx=1)
+    with (learn := make_learner(Recipe(precision='fp32'), dls)).no_bar():
+        p, y = learn.get_preds(ds_idx=1)
     assert torch.equal(y, dls.valid.dataset.y) and p.shape == (1000, 10)
     learn.model.eval()
-    torch.testing.assert_close(learn.model(next(iter(dls.valid))[0]).softmax(1), p[:128], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        learn.model(next(iter(dls.valid))[0]).softmax(1), p[:128], atol=1e-5, rtol=1e-4
+    )
 
 def few(n, c=1, side=8, classes=10):
-    x = torch.randint(0, 256, (n, c, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = torch.randint(
+        0, 256, (n, c, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     x[:, 0, 0, 0] = torch.arange(n) % 256
     return D.Images(x, torch.arange(n) % classes)
 
-def noise(x, generator): return x.float() + torch.rand(x.shape, generator=generator, device=x.device)
-def same(a, b): return len(a) == len(b) and all(torch.equal(s, t) for p, q in zip(a, b) for s, t in zip(p, q))
+def noise(x, generator):
+    return x.float() + torch.rand(x.shape, generator=generator, device=x.device)
+def same(a, b):
+    return len(a) == len(b) and all(torch.equal(s, t) for p, q in zip(a, b) for s, t in zip(p, q))
 
 @pytest.mark.parametrize('drop_last', [True, False])
 def test_an_epoch_can_begin_at_any_batch(drop_last):
-    make = lambda: D.DeviceDL(few(23), bs=4, shuffle=True, drop_last=drop_last, device='cpu', tfms=[noise], seed=5)
+    make = lambda: D.DeviceDL(
+        few(23), bs=4, shuffle=True, drop_last=drop_last, device='cpu', tfms=[noise], seed=5
+    )
     whole = make()
     epochs = [list(whole), list(whole)]
     n = len(epochs[0])
@@ -107,7 +157,11 @@ def test_an_epoch_can_begin_at_any_batch(drop_last):
         dl, loaded = make(), []
         dl.load = lambda idx, real=dl.load: loaded.append(len(idx)) or real(idx)
         dl.epoch, dl.start = 1, k
-        assert same(list(dl), epochs[1][k:]) and (dl.epoch, dl.start) == (2, 0) and len(loaded) == n - k     # what is skipped is not loaded
+        assert (
+            same(list(dl), epochs[1][k:])
+            and (dl.epoch, dl.start) == (2, 0)
+            and len(loaded) == n - k
+        )  # what is skipped is not loaded
         dl.epoch = 0
         assert same(list(dl), epochs[0])
 
@@ -123,7 +177,8 @@ def test_one_batch_leaves_the_start_and_says_if_there_is_none():
     dl.epoch = 0
     assert same([dl.one_batch()], [want]) and (dl.epoch, dl.start) == (0, 3)
     assert same([next(iter(dl))], [want])
-    with pytest.raises(ValueError, match='there is no batch: 3 pictures, bs 4'): D.DeviceDL(few(3), bs=4, drop_last=True, device='cpu').one_batch()
+    with pytest.raises(ValueError, match='there is no batch: 3 pictures, bs 4'):
+        D.DeviceDL(few(3), bs=4, drop_last=True, device='cpu').one_batch()
 
 def test_draws_do_not_depend_on_the_size_of_earlier_draws():
     "A batch's draws follow from its number, whatever the batches before it drew."
@@ -139,35 +194,53 @@ def test_each_epoch_and_batch_draws_anew():
     assert len({tuple(x.tolist()) for x in drawn}) == 12
 
 def test_an_order_can_be_given():
-    dl = D.DeviceDL(few(24), bs=4, shuffle=True, device='cpu').new(get_idxs=lambda: [5, 3, 9, 9, 20])
-    assert [y.tolist() for _, y in dl] == [[5, 3, 9, 9], [0]] and len(dl) == 2 and dl.new().get_idxs().tolist() == [5, 3, 9, 9, 20]
-    assert len(dl.new(few(8)).get_idxs()) == 8                              # it belongs to these pictures
+    dl = D.DeviceDL(few(24), bs=4, shuffle=True, device='cpu').new(
+        get_idxs=lambda: [5, 3, 9, 9, 20]
+    )
+    assert (
+        [y.tolist() for _, y in dl] == [[5, 3, 9, 9], [0]]
+        and len(dl) == 2
+        and dl.new().get_idxs().tolist() == [5, 3, 9, 9, 20]
+    )
+    assert len(dl.new(few(8)).get_idxs()) == 8  # it belongs to these pictures
 
 def test_nothing_depends_on_the_global_generator():
     make = lambda: list(D.DeviceDL(few(24), bs=4, shuffle=True, device='cpu', tfms=[noise]))
     a = make(); torch.manual_seed(99); assert same(a, make())
 
 @pytest.mark.parametrize('drop_last', [True, False])
-@pytest.mark.parametrize('n, bs, world', [(24, 4, 2), (23, 4, 2), (25, 6, 3), (20, 6, 3), (13, 12, 4), (3, 4, 2), (21, 8, 8)])
+@pytest.mark.parametrize(
+    'n, bs, world',
+    [(24, 4, 2), (23, 4, 2), (25, 6, 3), (20, 6, 3), (13, 12, 4), (3, 4, 2), (21, 8, 8)],
+)
 def test_processes_share_each_batch(n, bs, world, drop_last):
     one = D.DeviceDL(few(n), bs=bs, shuffle=True, drop_last=drop_last, device='cpu', seed=2)
     dls = [one.shard(r, world) for r in range(world)]
     for epoch in (0, 1):
         parts, whole = [[y for _, y in dl] for dl in dls], [x for x, _ in one]
-        assert len({len(p) for p in parts}) == 1 and all(len(dl) == len(p) for dl, p in zip(dls, parts))     # the same number of steps
+        assert len({len(p) for p in parts}) == 1 and all(
+            len(dl) == len(p) for dl, p in zip(dls, parts)
+        )  # the same number of steps
         for dl in (one, *dls): dl.epoch = epoch
         got = [torch.cat(step) for step in zip(*([x for x, _ in dl] for dl in dls))]
-        assert all(len(s) for p in parts for s in p)                                                         # none is empty
-        for g, w in zip(got[:-1], whole): assert torch.equal(g, w) and len(g) == bs                          # the batch of one process, in order
-        assert torch.equal(torch.cat([few(0).x, *got]), torch.cat([few(0).x, *whole]))                       # every picture once
+        assert all(len(s) for p in parts for s in p)  # none is empty
+        for g, w in zip(got[:-1], whole):
+            assert torch.equal(g, w) and len(g) == bs  # the batch of one process, in order
+        assert torch.equal(
+            torch.cat([few(0).x, *got]), torch.cat([few(0).x, *whole])
+        )  # every picture once
         if drop_last: assert all(len(s) == bs//world for p in parts for s in p)
         for dl in (one, *dls): dl.epoch = epoch + 1
 
 def test_each_process_draws_for_itself():
-    one = D.DeviceDL(few(24), bs=8, device='cpu', tfms=[lambda x, g: torch.rand(len(x), generator=g)])
+    one = D.DeviceDL(
+        few(24), bs=8, device='cpu', tfms=[lambda x, g: torch.rand(len(x), generator=g)]
+    )
     a, b = ([x for x, _ in one.shard(r, 2)] for r in range(2))
     assert not any(torch.equal(x, y) for x, y in zip(a, b))
-    assert all(torch.equal(x, y[:4]) for x, y in zip(a, [x for x, _ in one]))                               # process 0 draws as one alone does
+    assert all(
+        torch.equal(x, y[:4]) for x, y in zip(a, [x for x, _ in one])
+    )  # process 0 draws as one alone does
 
 def test_a_shard_is_where_its_loader_is():
     one = D.DeviceDL(few(24), bs=8, shuffle=True, device='cpu')
@@ -177,65 +250,125 @@ def test_a_shard_is_where_its_loader_is():
 
 def test_get_dls_for_several_processes():
     parts = [D.get_dls('sample', bs=60, device='cpu', rank=r, world=3) for r in range(3)]
-    assert sum(len(y) for dls in parts for _, y in dls.valid) == 1000 and {len(dls.valid) for dls in parts} == {9}
+    assert sum(len(y) for dls in parts for _, y in dls.valid) == 1000 and {
+        len(dls.valid) for dls in parts
+    } == {9}
     one = next(iter(D.get_dls('sample', bs=60, device='cpu').train))[1]
     assert torch.equal(torch.cat([next(iter(dls.train))[1] for dls in parts]), one)
 
-@pytest.mark.parametrize('said, kw', [('bs is 250, in all, for 4 processes: give a multiple of 4', dict(bs=250, world=4)), ('rank is 2 of 2 processes: give one from 0 to 1', dict(rank=2, world=2)),
-    ('bs is 0', dict(bs=0)), ('world is 0', dict(world=0)), ("keep is 'disk'", dict(keep='disk'))])
+@pytest.mark.parametrize(
+    'said, kw',
+    [
+        ('bs is 250, in all, for 4 processes: give a multiple of 4', dict(bs=250, world=4)),
+        ('rank is 2 of 2 processes: give one from 0 to 1', dict(rank=2, world=2)),
+        ('bs is 0', dict(bs=0)),
+        ('world is 0', dict(world=0)),
+        ("keep is 'disk'", dict(keep='disk')),
+    ],
+)
 def test_bad_shares(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls(device='cpu', **kw)
     assert said in str(e.value)
-    with pytest.raises(ValueError, match='3 pictures cannot be shared by 4 processes'): D.DeviceDL(few(3), bs=4, world=4, device='cpu')
+    with pytest.raises(ValueError, match='3 pictures cannot be shared by 4 processes'):
+        D.DeviceDL(few(3), bs=4, world=4, device='cpu')
 
 def test_a_transform_that_takes_size_is_given_it():
     seen = []
     def sized(x, generator, size): seen.append(size); return x
     sized.takes_size = True
     size = torch.arange(24).view(12, 2)
-    dl = D.DeviceDL(replace(few(12), size=size), bs=4, shuffle=True, device='cpu', tfms=[sized, D.random_flip])
+    dl = D.DeviceDL(
+        replace(few(12), size=size), bs=4, shuffle=True, device='cpu', tfms=[sized, D.random_flip]
+    )
     list(dl)
     assert torch.equal(torch.cat(seen), size[D.DeviceDL.new(dl).get_idxs()])
     seen.clear(); list(D.DeviceDL(few(12), bs=4, device='cpu', tfms=[sized]))
     assert seen == [None]*3
 
 def test_unknown_arguments_are_refused_and_fastais_taken():
-    with pytest.raises(TypeError, match='DeviceDL does not know after_item, batch_tfms'): D.DeviceDL(few(4), device='cpu', batch_tfms=[], after_item=None)
+    with pytest.raises(TypeError, match='DeviceDL does not know after_item, batch_tfms'):
+        D.DeviceDL(few(4), device='cpu', batch_tfms=[], after_item=None)
     dl = D.DeviceDL(few(4), device='cpu', num_workers=2, pin_memory=True)
     assert dl.num_workers == 1 and dl.n == 4
     with pytest.raises(TypeError, match='the pictures are a list'): D.DeviceDL([1], device='cpu')
-    with pytest.raises(ValueError, match='3 pictures, 4 classes'): D.DeviceDL(D.Images(few(3).x, few(4).y), device='cpu')
+    with pytest.raises(ValueError, match='3 pictures, 4 classes'):
+        D.DeviceDL(D.Images(few(3).x, few(4).y), device='cpu')
     with pytest.raises(TypeError): D.get_dls('sample', device='cpu', batch_tfms=[])
 
 def test_new_keeps_everything():
-    dl = D.DeviceDL(few(24), bs=6, shuffle=True, drop_last=True, device='cpu', tfms=[noise], seed=4, rank=1, world=3, keep='host')
+    dl = D.DeviceDL(
+        few(24),
+        bs=6,
+        shuffle=True,
+        drop_last=True,
+        device='cpu',
+        tfms=[noise],
+        seed=4,
+        rank=1,
+        world=3,
+        keep='host',
+    )
     twin = dl.new()
-    for k in 'bs shuffle drop_last device tfms seed rank world keep'.split(): assert getattr(twin, k) == getattr(dl, k), k
+    for k in 'bs shuffle drop_last device tfms seed rank world keep'.split():
+        assert getattr(twin, k) == getattr(dl, k), k
     assert twin.dataset.x.data_ptr() == dl.dataset.x.data_ptr() and dl.new(bs=9).bs == 9
 
 def test_numpys_integers_are_numbers():
     i = np.int64
-    dls = D.get_dls('sample', image_size=i(32), bs=i(60), n_train=i(600), holdout=i(100), seed=i(3), world=i(2), rank=i(1), device='cpu')
-    twin = D.get_dls('sample', image_size=32, bs=60, n_train=600, holdout=100, seed=3, world=2, rank=1, device='cpu')
-    assert same(list(dls.train), list(twin.train)) and D.resize_images(few(2).x, i(16)).shape[-1] == 16
+    dls = D.get_dls(
+        'sample',
+        image_size=i(32),
+        bs=i(60),
+        n_train=i(600),
+        holdout=i(100),
+        seed=i(3),
+        world=i(2),
+        rank=i(1),
+        device='cpu',
+    )
+    twin = D.get_dls(
+        'sample',
+        image_size=32,
+        bs=60,
+        n_train=600,
+        holdout=100,
+        seed=3,
+        world=2,
+        rank=1,
+        device='cpu',
+    )
+    assert (
+        same(list(dls.train), list(twin.train)) and D.resize_images(few(2).x, i(16)).shape[-1] == 16
+    )
     with pytest.raises(TypeError): D.get_dls('sample', image_size=32.5, device='cpu')
 
 def test_where_the_pictures_live(monkeypatch):
     data, cuda = few(16, side=32), torch.device('cuda')
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (4*data.x.nbytes, 10**12))
-    assert D._fits(data, cuda) and D._fits(data, torch.device('cpu')) and not D._fits(few(17, side=32), cuda)
+    assert (
+        D._fits(data, cuda)
+        and D._fits(data, torch.device('cpu'))
+        and not D._fits(few(17, side=32), cuda)
+    )
     there = type('I', (), dict(x=type('X', (), dict(nbytes=10**12, device=cuda))))
-    assert D._fits(there, cuda)                                             # what is there already is not sent back when memory has shrunk by it
+    assert D._fits(
+        there, cuda
+    )  # what is there already is not sent back when memory has shrunk by it
 
 @pytest.mark.cuda
 @pytest.mark.parametrize('keep', ['device', 'host'])
 def test_pictures_on_host_and_device_give_the_same(keep):
     dl = D.DeviceDL(few(24), bs=8, shuffle=True, device='cuda', keep=keep, tfms=[D.Normalize(1)])
-    assert dl.dataset.x.is_cuda == (keep == 'device') and all(x.is_cuda and y.is_cuda for x, y in dl)
-    assert all(torch.equal(y.cpu(), z) for (_, y), (_, z) in zip(dl, D.DeviceDL(few(24), bs=8, shuffle=True, device='cpu')))
+    assert dl.dataset.x.is_cuda == (keep == 'device') and all(
+        x.is_cuda and y.is_cuda for x, y in dl
+    )
+    assert all(
+        torch.equal(y.cpu(), z)
+        for (_, y), (_, z) in zip(dl, D.DeviceDL(few(24), bs=8, shuffle=True, device='cpu'))
+    )
 
 def learner(dls):
-    from dems_nb.training import Recipe, make_learner
+    from dems_nb.learner import Recipe, make_learner
     return make_learner(Recipe(precision='fp32'), dls)
 
 def test_predictions_of_the_training_set_come_in_the_order_of_the_set():
@@ -246,7 +379,9 @@ def test_predictions_of_the_training_set_come_in_the_order_of_the_set():
             assert torch.equal(y, dls.train.dataset.y) and len(p) == 200
         p, y = learn.get_preds(dl=dls.test_dl(dls.valid.dataset, num_workers=0))
         loss, acc = learn.validate()
-    assert torch.equal(y, dls.valid.dataset.y) and acc == pytest.approx((p.argmax(1) == y).float().mean().item(), abs=1e-6)
+    assert torch.equal(y, dls.valid.dataset.y) and acc == pytest.approx(
+        (p.argmax(1) == y).float().mean().item(), abs=1e-6
+    )
 
 def test_predictions_of_a_share():
     dls = D.get_dls('sample', device='cpu', bs=99, rank=1, world=3)
@@ -258,18 +393,38 @@ def crop(x, generator, size=None): return x[:, :, :20, :20]
 crop.takes_size = True
 
 def test_crop_leaves_training_pictures_at_their_size():
-    dls = D.get_dls('sample', image_size=20, bs=32, device='cpu', crop=True, augment=[crop], holdout=100)
-    assert dls.train.dataset.x.shape[2:] == (28, 28) and dls.valid.dataset.x.shape[2:] == (20, 20) and dls.train.one_batch()[0].shape == (32, 1, 20, 20)
+    dls = D.get_dls(
+        'sample', image_size=20, bs=32, device='cpu', crop=True, augment=[crop], holdout=100
+    )
+    assert (
+        dls.train.dataset.x.shape[2:] == (28, 28)
+        and dls.valid.dataset.x.shape[2:] == (20, 20)
+        and dls.train.one_batch()[0].shape == (32, 1, 20, 20)
+    )
 
-@pytest.mark.parametrize('said, kw', [('the first of augment must crop', dict(crop=True)), ('the first of augment must crop', dict(crop=True, augment=[])), ('the first of augment must crop', dict(crop=True, augment=[D.random_flip, crop])),
-    ('augment makes pictures of 20×20 pixels where image_size is 32', dict(augment=[crop])), ('augment makes pictures of 20×20 pixels where image_size is 32', dict(crop=True, augment=[crop]))])
+@pytest.mark.parametrize(
+    'said, kw',
+    [
+        ('the first of augment must crop', dict(crop=True)),
+        ('the first of augment must crop', dict(crop=True, augment=[])),
+        ('the first of augment must crop', dict(crop=True, augment=[D.random_flip, crop])),
+        ('augment makes pictures of 20×20 pixels where image_size is 32', dict(augment=[crop])),
+        (
+            'augment makes pictures of 20×20 pixels where image_size is 32',
+            dict(crop=True, augment=[crop]),
+        ),
+    ],
+)
 def test_augmentation_must_fit(said, kw):
     with pytest.raises(ValueError) as e: D.get_dls('sample', device='cpu', **kw)
     assert said in str(e.value)
 
 def test_floats_are_not_normalised_again():
     as_floats = lambda x, g: (x.float()/255 - .5)/.5
-    a, b = (D.get_dls('sample', bs=32, device='cpu', augment=t).train.one_batch()[0] for t in ([], [as_floats]))
+    a, b = (
+        D.get_dls('sample', bs=32, device='cpu', augment=t).train.one_batch()[0]
+        for t in ([], [as_floats])
+    )
     torch.testing.assert_close(a, b)
 
 def test_checksum_sees_every_byte():
@@ -278,14 +433,23 @@ def test_checksum_sees_every_byte():
     for field, at in (('x', (299, 0, 3, 3)), ('x', (0, 0, 0, 0)), ('y', 150), ('size', (299, 1))):
         t = getattr(base, field).clone(); t[at] += 1
         assert D.dataset_checksum(replace(base, **{field: t})) != want, field
-    assert D.dataset_checksum(replace(base, size=None)) != want and D.dataset_checksum(base.each(torch.clone)) == want
-    assert D.dataset_checksum(replace(base, x=base.x.view(300, 1, 2, 8))) != want                              # the same bytes in another shape
+    assert (
+        D.dataset_checksum(replace(base, size=None)) != want
+        and D.dataset_checksum(base.each(torch.clone)) == want
+    )
+    assert (
+        D.dataset_checksum(replace(base, x=base.x.view(300, 1, 2, 8))) != want
+    )  # the same bytes in another shape
 
 def test_checksum_of_loaders_is_kept_and_the_same_in_all_processes():
-    a, b, c = D.get_dls('sample', device='cpu'), D.get_dls('sample', bs=60, device='cpu', rank=1, world=2, seed=7), D.get_dls('sample', device='cpu', n_train=100)
+    a, b, c = (
+        D.get_dls('sample', device='cpu'),
+        D.get_dls('sample', bs=60, device='cpu', rank=1, world=2, seed=7),
+        D.get_dls('sample', device='cpu', n_train=100),
+    )
     assert D.dataset_checksum(a) == a.checksum == D.dataset_checksum(b) != D.dataset_checksum(c)
     a.train.dataset.x[0] = 0
-    assert D.dataset_checksum(a) == a.checksum                                                                # computed once
+    assert D.dataset_checksum(a) == a.checksum  # computed once
 
 @pytest.mark.cuda
 def test_pictures_live_on_the_device():
@@ -294,7 +458,11 @@ def test_pictures_live_on_the_device():
 
 def test_sample_images_go_round_the_classes():
     x, y = (few := D.sample_images(25, image_size=40)).x, few.y
-    assert y.tolist() == [*range(10), *range(10), *range(5)] and x.shape == (25, 1, 40, 40) and x.dtype == torch.uint8
+    assert (
+        y.tolist() == [*range(10), *range(10), *range(5)]
+        and x.shape == (25, 1, 40, 40)
+        and x.dtype == torch.uint8
+    )
 
 # the same batches as ever: these digests were recorded with the loader of release 0.1.0
 
@@ -314,7 +482,8 @@ def epochs(dl, n=2): return digest(batch for _ in range(n) for batch in dl)
 light = [D.random_flip, partial(D.random_shift, by=2), D.Normalize(1)]
 
 def test_batches_are_those_of_the_first_release():
-    def make(c=1, bs=8, tfms=light, **kw): return D.DeviceDL(made(50, c), bs, tfms=tfms, device='cpu', **kw)
+    def make(c=1, bs=8, tfms=light, **kw):
+        return D.DeviceDL(made(50, c), bs, tfms=tfms, device='cpu', **kw)
     assert epochs(make(shuffle=True, seed=3)) == '7e149a796df2c84f'
     colour = make(3, shuffle=True, drop_last=True, tfms=[D.random_flip, D.Normalize(3)], seed=4)
     assert epochs(colour) == '2e386374688e65e0'
@@ -358,7 +527,9 @@ def test_the_papers_schedule_moves_without_a_learner():
     from dems_nb.augment import Augment, AugmentSchedule
     schedule = AugmentSchedule(3, .6, in_chans=1)
     augment = Augment(28, schedule)
-    dls = D.get_dls('sample', n_train=100, bs=50, device='cpu', crop=True, image_size=28, augment=[augment])
+    dls = D.get_dls(
+        'sample', n_train=100, bs=50, device='cpu', crop=True, image_size=28, augment=[augment]
+    )
     for epoch in range(3):
         for _ in dls.train: assert augment.p.tolist() == pytest.approx(list(schedule(epoch)))
     assert len({tuple(schedule(epoch)) for epoch in range(3)}) == 3
@@ -369,7 +540,7 @@ def test_a_look_in_the_middle_of_an_epoch_leaves_its_number():
     for x, _ in dl:
         seen.append(int(x[0, 0, 0, 0]))
         assert int(dl.one_batch()[0][0, 0, 0, 0]) == 1                      # the coming epoch
-        dl.new().one_batch()                                                # another loader, the same transform
+        dl.new().one_batch()  # another loader, the same transform
     assert seen == [0, 0, 0]
 
 # normalising
@@ -398,7 +569,8 @@ def test_normalize_goes_where_its_loader_goes():
 @pytest.mark.parametrize('wrong', [few(2).x/255, few(2).x.long()])
 def test_what_is_no_byte_is_refused(wrong):
     with pytest.raises(TypeError, match=r'give torch.uint8.*\(255\*x\)'): D.Images(wrong)
-    with pytest.raises(ValueError, match=r'give bytes, torch.uint8.*\(255\*x\)'): D.Normalize(1)(wrong)
+    with pytest.raises(ValueError, match=r'give bytes, torch.uint8.*\(255\*x\)'):
+        D.Normalize(1)(wrong)
 
 @pytest.mark.parametrize('wrong, said', [(few(2).x[0], '(1, 8, 8)'), ([1], 'the pictures are list'),
                                          (few(2).x.numpy(), 'uint8')])
@@ -417,10 +589,13 @@ def test_every_kind_of_whole_number_is_taken(kind):
     assert same(list(dls.train), list(D.get_dls('sample', device='cpu', **kw).train))
     assert D.seed_of(kind(3), kind(7)) == D.seed_of(3, 7)
 
-@pytest.mark.parametrize('name', ['image_size', 'bs', 'n_train', 'holdout', 'seed', 'rank', 'world'])
+@pytest.mark.parametrize(
+    'name', ['image_size', 'bs', 'n_train', 'holdout', 'seed', 'rank', 'world']
+)
 @pytest.mark.parametrize('wrong', [1e3, '8', None, np.float64(8)])
 def test_what_is_no_whole_number_is_refused_by_name(name, wrong):
-    if wrong is None and name in ('image_size', 'n_train'): return          # these have a meaning for None
+    if wrong is None and name in ('image_size', 'n_train'):
+        return  # these have a meaning for None
     with pytest.raises(TypeError) as e: D.get_dls('sample', device='cpu', **{name: wrong})
     assert str(e.value) == f'{name} is {wrong!r}: give a whole number'
 
@@ -444,7 +619,12 @@ def test_images_are_a_data_set():
     assert len(images) == 6 and repr(images) == 'Images(6 of 1×8×8)'
     x, y = images[2]
     assert torch.equal(x, images.x[2]) and y == 2 and len(list(images)) == 6
-    for part in (images[2:4], images[[2, 3]], images[torch.tensor([2, 3])], images[torch.arange(6) % 4 > 1]):
+    for part in (
+        images[2:4],
+        images[[2, 3]],
+        images[torch.tensor([2, 3])],
+        images[torch.arange(6) % 4 > 1],
+    ):
         assert isinstance(part, D.Images) and torch.equal(part.x[:2], images.x[2:4])
     assert images[np.int64(2)][1] == 2 and images[torch.tensor([2])].x.shape == (1, 1, 8, 8)
     assert D.Images(images.x)[0][0].shape == (1, 8, 8) and len(D.Images(images.x)[0]) == 1
@@ -473,7 +653,9 @@ def titles(monkeypatch):
     "What is written above the pictures that are shown."
     import matplotlib.pyplot as plt
     plt.close('all')
-    yield lambda: [ax.get_title() for n in plt.get_fignums() for ax in plt.figure(n).axes if ax.images]
+    yield lambda: [
+        ax.get_title() for n in plt.get_fignums() for ax in plt.figure(n).axes if ax.images
+    ]
     plt.close('all')
 
 def test_show_batch(plain, titles):
@@ -504,8 +686,15 @@ def test_predict_new_pictures_of_any_kind(plain, tmp_path):
     Image.fromarray(x[5, 0].numpy()).save(tmp_path/'new.png')
     batch = D.Normalize(1)(S.resize_images(x[5:6], 32))
     with torch.no_grad(): want = plain.model(batch).softmax(1)[0]
-    for item in (tmp_path/'new.png', str(tmp_path/'new.png'), Image.open(tmp_path/'new.png'), x[5], x[5, 0].numpy()):
-        with plain.no_bar(): name, number, p = plain.predict(item)
+    for item in (
+        tmp_path / 'new.png',
+        str(tmp_path / 'new.png'),
+        Image.open(tmp_path / 'new.png'),
+        x[5],
+        x[5, 0].numpy(),
+    ):
+        with plain.no_bar():
+            name, number, p = plain.predict(item)
         torch.testing.assert_close(p, want)
         assert number == want.argmax() and name == S.fashion_classes[number]
 
@@ -532,7 +721,9 @@ def test_interpretation(plain, titles):
         seen.plot_top_losses(4)
         losses, worst = seen.top_losses(4)
     classes = [S.fashion_classes[c] for c in plain.dls.valid.dataset.y[worst]]
-    assert [t.split('/')[-3].strip() if c != 'T-shirt/top' else c for t, c in zip(titles(), classes)] == classes
+    assert [
+        t.split('/')[-3].strip() if c != 'T-shirt/top' else c for t, c in zip(titles(), classes)
+    ] == classes
     assert len(titles()) == 4 and f'{losses[0].item():.2f}' in titles()[0]
     seen.plot_confusion_matrix()
     assert all(isinstance(row, tuple) for row in seen.most_confused())
@@ -547,7 +738,9 @@ def test_tta_augments_and_each_pass_anew(plain):
     with plain.no_bar():
         mean, y = plain.tta(n=3)
         only, _ = plain.get_preds()
-    assert torch.equal(y, valid.dataset.y) and mean.shape == only.shape and not torch.equal(mean, only)
+    assert (
+        torch.equal(y, valid.dataset.y) and mean.shape == only.shape and not torch.equal(mean, only)
+    )
 
 def test_export_takes_no_pictures_along(plain, tmp_path):
     from fastai.learner import load_learner
@@ -565,9 +758,14 @@ def test_export_takes_no_pictures_along(plain, tmp_path):
 def test_items_with_classes_keep_them(plain):
     dl = plain.dls.test_dl([plain.dls.valid_ds.items[i] for i in (3, 1)], with_labels=True)
     assert dl.dataset.y.tolist() == plain.dls.valid.dataset.y[[3, 1]].tolist()
-    assert torch.equal(dl.dataset.x, plain.dls.valid.dataset.x[[3, 1]]) and len(plain.dls.valid_ds) == 100
+    assert (
+        torch.equal(dl.dataset.x, plain.dls.valid.dataset.x[[3, 1]])
+        and len(plain.dls.valid_ds) == 100
+    )
 
 def test_options_of_folders_are_known_and_no_others():
-    D.get_dls('sample', device='cpu', on_broken='skip', cache='anywhere')   # a set in files has no use for them
+    D.get_dls(
+        'sample', device='cpu', on_broken='skip', cache='anywhere'
+    )  # a set in files has no use for them
     with pytest.raises(TypeError, match='get_dls does not know on_brokn'):
         D.get_dls('sample', device='cpu', on_brokn='skip')

@@ -12,7 +12,7 @@ def go(n, out, *more):
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     launch = [] if n == 1 else ['torch.distributed.run', '--nproc_per_node', str(n), '--master_port', str(port), '-m']
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', *launch, 'dems_nb.cli', 'pretrain', *flags.split(), '--output_dir', str(out), *more],
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', *launch, 'dems_nb.commands', 'pretrain', *flags.split(), '--output_dir', str(out), *more],
                           env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return read_safetensors(out/'model.safetensors')[0], json.loads((out/'result.json').read_text()), done.stdout
@@ -38,14 +38,14 @@ def test_only_the_first_process_writes_and_speaks(runs):
 
 CHECK = '''
 import sys, torch, torch.distributed as dist
-from dems_nb import training as T
+from dems_nb import learner as L, run as R
 from fastai.torch_core import rank_distrib
 steps = []
-class Spy(T.Callback):
+class Spy(R.Callback):
     order = 30
     def after_step(self): steps.append(len(self.y))
     def after_fit(self): self.learn.opt_state = None
-learn = T.train(T.Recipe(n_train=640, holdout=110, bs=64, epochs=1, augment='paper', mixup=.8, cutmix=1., drop_path=.2, precision='fp32'), device='cpu', bar=False, cbs=[Spy()])
+learn = R.train(L.Recipe(n_train=640, holdout=110, bs=64, epochs=1, augment='paper', mixup=.8, cutmix=1., drop_path=.2, precision='fp32'), device='cpu', bar=False, cbs=[Spy()])
 flat = torch.cat([p.detach().flatten() for p in learn.model.parameters()])
 both = [torch.zeros_like(flat) for _ in range(2)]
 dist.all_gather(both, flat)
@@ -70,10 +70,10 @@ def test_each_process_sees_its_half_and_ends_with_the_same_weights(tmp_path):
 
 def test_resume_in_two_processes(tmp_path):
     "A run of two processes, stopped by losing its second epoch's checkpoint, goes on to the same weights."
-    from dems_nb import training as T
+    from dems_nb import learner as L, run as R
     whole = go(2, tmp_path/'whole', '--save_every', '0')[0]
     (tmp_path/'part').mkdir()
-    tensors, notes = T.read_checkpoint(tmp_path/'whole/checkpoint.previous.safetensors')               # in the last epoch, after its last step
+    tensors, notes = R.read_checkpoint(tmp_path/'whole/checkpoint.previous.safetensors')               # in the last epoch, after its last step
     assert (notes['epoch'], notes['step']) == (1, 10)
     (tmp_path/'part/checkpoint.safetensors').write_bytes((tmp_path/'whole/checkpoint.previous.safetensors').read_bytes())
     assert apart(go(2, tmp_path/'part', '--resume')[0], whole) == 0.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 root = Path(__file__).parent.parent
 modules = sorted(p for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_'))
+modules += [root/'dems_nb/checks/core.py', root/'dems_nb/checks/progress.py']
 EVENTS = {'before_fit', 'after_fit', 'before_epoch', 'after_epoch', 'before_batch', 'after_batch', 'after_pred', 'forward', 'close', 'mix', 'accumulate'}    # fastai's and torch's own, and overrides
 
 def complaints(text):

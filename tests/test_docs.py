@@ -9,7 +9,7 @@ root = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location('build_docs', root/'docs/build.py')
 build = importlib.util.module_from_spec(spec); spec.loader.exec_module(build)
 books = [p.relative_to(root/'nbs').with_suffix('').as_posix() for p in build.notebooks()]
-modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if not m.name.startswith('_'))
+modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
@@ -23,7 +23,8 @@ def site(tmp_path_factory):
 # before any building
 def test_the_first_page_names_every_notebook():
     listed = re.findall(r'<(.+?)>', build.contents()['source'])
-    assert sorted(listed) == sorted(b for b in books if b != 'index') and [b[:2] for b in listed[:9]] == [f'{i:02}' for i in range(9)]
+    assert listed[0] == 'explorer' and sorted(listed[1:]) == sorted(b for b in books if b != 'index')
+    assert [b[:2] for b in listed[1:10]] == [f'{i:02}' for i in range(9)]
 
 def test_links_out_of_the_notebooks_are_addresses():
     at = root/'nbs/tutorials/x.ipynb'
@@ -106,7 +107,7 @@ def test_the_check_of_the_api_notices(site):
     assert 'correspondence_map' in undescribed('layout', page.replace('id="dems_nb.layout.correspondence_map"', ''))
 
 def test_a_recipe_describes_inherited_fields_and_no_page_shows_an_address_in_memory(site):
-    assert 'p0 – for \'paper\', the probability at the start' in plain((site/'api/training.html').read_text().partition('id="dems_nb.training.Recipe"')[2])
+    assert 'p0 – for \'paper\', the probability at the start' in plain((site/'api/learner.html').read_text().partition('id="dems_nb.learner.Recipe"')[2])
     for p in (site/'api').glob('*.html'): assert not re.search(r' at 0x[0-9a-f]+', p.read_text()), p
 
 # in a browser
@@ -149,15 +150,24 @@ def test_the_viewer_works_in_the_page(site, page):
     from test_browser import LIT
     from dems_nb.weights import load_bundled
     layout = load_bundled().layout
-    page.goto((site/'08_visualize.html').as_uri())
+    page.goto((site/'11_viewer.html').as_uri())
     viewers = [v for v in page.locator('.dems-viewer').all() if v.locator('.strip rect[data-kind=token]').count() == layout.n_tokens]
     assert viewers
     for position in (3, 70, 83):
         viewers[-1].locator(f'.panel rect[data-kind=token][data-i="{position}"]').hover()
         assert viewers[-1].evaluate(LIT, '.panel') == layout.linked(position).tolist()
 
+def test_the_explorer_is_alive_in_its_page(site, page):
+    page.goto((site/'explorer.html').as_uri())
+    explorer = page.locator('.dems-explorer')
+    assert explorer.locator('.best').inner_text().startswith('Ankle boot')
+    explorer.locator('.samples button').nth(1).click()
+    explorer.locator('.panel rect[data-i="83"]').click()
+    assert explorer.evaluate('e => [e.explorer.state.picture, e.explorer.state.token]') == [1, [0, 83]]
+    assert explorer.bounding_box()['width'] > 700
+
 def test_narrow_pages_do_not_scroll_sideways(site, page):
     page.set_viewport_size(dict(width=400, height=800))
-    for name in ('index', '00_layout', '08_visualize', 'tutorials/finetune', 'api/data', 'paper_map'):
+    for name in ('index', 'explorer', '00_layout', '11_viewer', 'tutorials/finetune', 'api/data', 'paper_map'):
         page.goto((site/f'{name}.html').as_uri())
         assert page.evaluate('document.documentElement.scrollWidth') <= 400, name

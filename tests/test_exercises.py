@@ -1,190 +1,467 @@
-"Every exercise: its stub says not done, its folded solution passes, and plausible mistakes fail by name. All taken from the notebooks themselves."
-import ast, io, json, matplotlib, pytest, re, runpy, subprocess, sys, torch
-from contextlib import redirect_stdout
+"""Every exercise: its stub says not done, its solution passes, plausible mistakes fail by name.
+
+All is taken from the notebooks themselves, the mistakes from `tests/mistakes/`.
+"""
+import ast
+import functools
+import inspect
+import json
+import re
+import runpy
+import subprocess
+import sys
 from pathlib import Path
-from dems_nb import exercises as E
+
+import matplotlib
+import pytest
+import torch
+
+import dems_nb.checks
+from dems_nb.checks import core
+from dems_nb.checks.progress import saved_progress
+
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
 root = Path(__file__).parent.parent
-COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment', '07_training', '08_visualize']
-books = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
-source = lambda c: ''.join(c['source'])
+COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data',
+          '06_augment', '07_learner', '08_visualize']
 ASKED = re.compile(r"^check\('(\d\d\.\d+)'.*\)$", re.M)
+books = sorted(path for path in (root/'nbs').rglob('*.ipynb')
+               if '.ipynb_checkpoints' not in path.parts)
+files = sorted((root/'tests/mistakes').glob('*.py'))
+source = lambda cell: ''.join(cell['source'])
+cells_of = functools.cache(lambda path: json.loads(path.read_text(encoding='utf-8'))['cells'])
 
-def in_book(p):
+
+def in_book(path):
     "The exercises of a notebook: number -> (index of the stub's cell, its code, all cells)."
-    cells = json.loads(p.read_text())['cells']
-    if p.stem == '14_exercises': return {}                                                 # where the checks are made and shown
-    return {m[1]: (i, source(c), cells) for i, c in enumerate(cells) if c['cell_type'] == 'code' for m in [ASKED.search(source(c))] if m}
+    cells = cells_of(path)
+    found = {}
+    for i, cell in enumerate(cells):
+        asked = ASKED.search(source(cell)) if cell['cell_type'] == 'code' else None
+        if asked: found[asked[1]] = (i, source(cell), cells)
+    return found
 
-posed = {id: (p, *rest) for p in books for id, rest in in_book(p).items()}
-MISTAKES = {id: ms for f in sorted((root/'tests/mistakes').glob('*.py')) for id, ms in runpy.run_path(str(f))['mistakes'].items()}
+
+posed = {id: (path, *rest) for path in books for id, rest in in_book(path).items()}
+MISTAKES = {id: entries for file in files
+            for id, entries in runpy.run_path(str(file))['mistakes'].items()}
+RIGHT = {id: codes for file in files
+         for id, codes in runpy.run_path(str(file)).get('right', {}).items()}
+
 
 def folded(id):
     "The folded cells after a stub: (hint, solution, its code)."
-    p, i, _, cells = posed[id]
+    _, i, _, cells = posed[id]
     text = ''
-    for c in cells[i+1:]:
-        if c['cell_type'] != 'markdown': break
-        text += source(c) + '\n\n'
-        if f'Solution {id}' in source(c): break
+    for cell in cells[i+1:]:
+        if cell['cell_type'] != 'markdown': break
+        text += source(cell) + '\n\n'
+        if f'Solution {id}' in source(cell): break
     text = re.split(r'^###? (?!.*Solution)', text, flags=re.M)[0]
-    parts = {t: body for t, body in re.findall(r'<details><summary>(.*?)</summary>\n\n(.*?)</details>', text, re.S)}
+    folds = r'<details><summary>(.*?)</summary>\n\n(.*?)</details>'
+    parts = dict(re.findall(folds, text, re.S))
     solution = parts.get(f'Solution {id}', '')
     code = re.search(r'^~~~python\n(.*?)\n~~~$', solution, re.S | re.M)
     return parts.get('Hint'), solution, code and code[1]
 
-def names(id):
-    """What a student has at hand in that cell: all that the exported cells above define, which are other classes than the package's,
-    and the imports, definitions and temporary folder of the other cells above."""
-    p, i, _, cells = posed[id]
+
+def defines(node):
+    "Is it an import, a definition or a temporary folder?"
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    return isinstance(node, kinds) or ast.unparse(node).endswith('= Path(tempfile.mkdtemp())')
+
+
+@functools.cache
+def names_above(id):
+    """What a student has at hand in that cell.
+
+    All that the exported cells above define, which are other classes than the package's, and the
+    imports, definitions and temporary folder of the other cells above.
+    """
+    path, i, _, cells = posed[id]
     space = dict(__name__='__main__')
-    for c in cells[:i]:
-        if c['cell_type'] != 'code' or 'COLAB_RELEASE_TAG' in source(c): continue
-        code = ast.parse(source(c))
-        defines = lambda n: isinstance(n, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)) or 'mkdtemp' in ast.unparse(n)
-        if '#| export' not in source(c): code.body = [n for n in code.body if defines(n)]
-        exec(compile(code, p.name, 'exec'), space)
+    for cell in cells[:i]:
+        if cell['cell_type'] != 'code' or 'COLAB_RELEASE_TAG' in source(cell): continue
+        code = ast.parse(source(cell))
+        if '#| export' not in source(cell): code.body = [n for n in code.body if defines(n)]
+        exec(compile(code, path.name, 'exec'), space)
     return space
 
+
 def verdict(id, answer=None):
-    "Run the stub's cell, with the student's definitions replaced by `answer`, and return the verdict of its own `check`."
-    space, cell, seen = names(id), posed[id][2], []
-    space['check'] = lambda *args: seen.append(E.mark(*args))
+    "The verdict of the stub's cell, with the student's definitions replaced by `answer`."
+    space = dict(names_above(id))
+    cell = posed[id][2]
+    seen = []
+    space['check'] = lambda *args: seen.append(core.mark(*args))
     at = ASKED.search(cell).start()
     exec(cell[:at], space)
     if answer is not None: exec(answer, space)
     exec(cell[at:], space)
     return seen[0]
 
+
+def with_letter(code, letter):
+    "A solution with another explanation."
+    return re.sub(r"^(\w+) = ['\"]\w['\"]$", rf'\1 = {letter}', code, flags=re.M)
+
+
+def short(value):
+    "The start of a code, for the name of a test."
+    return value.strip()[:40].replace('\n', ' ') if isinstance(value, str) else None
+
+
 def test_every_exercise_is_posed_once_and_checked():
-    assert sorted(posed) == sorted(E.EXERCISES), 'exercises in the notebooks, and those that exercises.py knows'
-    assert sum(len(in_book(p)) for p in books) == len(posed), 'a number is used twice'
-    assert all(p.stem[:2] == id[:2] for id, (p, *_) in posed.items())
+    assert sorted(posed) == sorted(core.EXERCISES), 'those in notebooks, those with a checker'
+    assert sum(len(in_book(path)) for path in books) == len(posed), 'a number is used twice'
+    assert all(path.stem[:2] == id[:2] for id, (path, *_) in posed.items())
+
 
 @pytest.mark.parametrize('chapter', COURSE)
-def test_a_chapter_has_at_least_three(chapter): assert len(in_book(root/f'nbs/{chapter}.ipynb')) >= 3
+def test_a_chapter_has_three_or_four(chapter):
+    assert len(in_book(root/f'nbs/{chapter}.ipynb')) in (3, 4)
+
 
 @pytest.mark.parametrize('id', sorted(posed))
 def test_the_stub_says_not_done_yet(id):
-    v = verdict(id)
-    assert v.state == 'todo' and str(v) == f'· {id} {v.exercise.title}: not done yet'
+    found = verdict(id)
+    assert found.state == 'todo' and str(found) == f'· {id} {found.exercise.title}: not done yet'
     _, i, _, cells = posed[id]
-    assert str(v) in ''.join(o['text'] if isinstance(o['text'], str) else ''.join(o['text']) for o in cells[i]['outputs']), 'and so does the saved notebook'
+    saved = ''.join(''.join(output['text']) for output in cells[i]['outputs'])
+    assert str(found) in saved, 'and so does the saved notebook'
+
 
 @pytest.mark.parametrize('id', sorted(posed))
 def test_the_folded_solution_passes(id):
     hint, text, code = folded(id)
     assert hint and len(hint.strip()) > 20, 'a folded hint'
     assert code, f'a folded "Solution {id}" with a ~~~python block'
-    v = verdict(id, code)
-    assert v.state == 'done', str(v)
-    assert re.match(rf'✓ {id} .*: \S.{{15,}}', str(v)), 'a tick and what was shown'
+    found = verdict(id, code)
+    assert found.state == 'done', str(found)
+    assert re.match(rf'✓ {id} .*: \S.{{15,}}', str(found)), 'a tick and what was shown'
+
 
 @pytest.mark.parametrize('id', sorted(posed))
 def test_answers_are_checked_among_the_notebooks_own_classes(id):
-    "A chapter defines again what its module holds; a checker that asks for the package's class would refuse every right answer."
-    space, (p, i, _, cells) = names(id), posed[id]
-    exported = {n.name for c in cells[:i] if c['cell_type'] == 'code' and '#| export' in source(c)
-                for n in ast.parse(source(c)).body if isinstance(n, ast.ClassDef)}
-    assert all(space[n].__module__ == '__main__' for n in exported)
+    "A chapter defines again what its module holds; its own classes must do."
+    space = names_above(id)
+    path, i, _, cells = posed[id]
+    exported = {node.name for cell in cells[:i]
+                if cell['cell_type'] == 'code' and '#| export' in source(cell)
+                for node in ast.parse(source(cell)).body if isinstance(node, ast.ClassDef)}
+    assert all(space[name].__module__ == '__main__' for name in exported)
+
 
 @pytest.mark.parametrize('id', sorted(posed))
 def test_it_is_not_passed_by_half_an_answer(id):
     "Where an explanation is asked, the numbers alone do not do."
-    cell = posed[id][2]
-    if '= ...' not in cell: pytest.skip('one answer only')
-    code = re.sub(r"^(\w+) = ['\"]\w['\"]$", r'\1 = ...', folded(id)[2], flags=re.M)
+    if '= ...' not in posed[id][2]: pytest.skip('no explanation asked')
+    code = with_letter(folded(id)[2], '...')
     assert '= ...' in code
-    v = verdict(id, code)
-    assert v.state == 'todo' and 'still to be chosen' in v.said
+    found = verdict(id, code)
+    assert found.state == 'todo' and 'still to be chosen' in found.message
 
-@pytest.mark.parametrize('id', sorted(E.EXERCISES))
+
+@pytest.mark.parametrize('id', sorted(core.EXERCISES))
 def test_there_are_three_mistakes_at_least(id): assert len(MISTAKES.get(id, ())) >= 3
 
-@pytest.mark.parametrize('id, kind, code', [(id, *m) for id, ms in sorted(MISTAKES.items()) for m in ms], ids=lambda x: x.strip()[:40].replace('\n', ' ') if isinstance(x, str) else None)
-def test_a_plausible_mistake_fails_by_name(id, kind, code):
-    v = verdict(id, code)
-    assert v.state == 'wrong', str(v)
-    assert kind in v.said, v.said
-    assert len(v.said) < 400 and '\n' not in v.said, v.said
-    if v.draw: v.draw(); assert plt.get_fignums(); plt.close('all')
 
-RIGHT = {id: a for f in sorted((root/'tests/mistakes').glob('*.py')) for id, a in runpy.run_path(str(f)).get('right', {}).items()}
-@pytest.mark.parametrize('id, code', [(id, a) for id, answers in sorted(RIGHT.items()) for a in answers], ids=lambda x: x.strip()[:40].replace('\n', ' '))
+@pytest.mark.parametrize('id, kind, code',
+                         [(id, *entry) for id in sorted(MISTAKES) for entry in MISTAKES[id]],
+                         ids=short)
+def test_a_plausible_mistake_fails_by_name(id, kind, code):
+    found = verdict(id, code)
+    assert found.state == 'wrong', str(found)
+    assert kind in found.message, found.message
+    assert len(found.message) < 400 and '\n' not in found.message, found.message
+    if found.draw:
+        found.draw()
+        assert plt.get_fignums()
+        plt.close('all')
+
+
+@pytest.mark.parametrize('id, code', [(id, code) for id in sorted(RIGHT) for code in RIGHT[id]],
+                         ids=short)
 def test_a_right_answer_in_another_style_passes(id, code):
-    v = verdict(id, code)
-    assert v.state == 'done', str(v)
+    found = verdict(id, code)
+    assert found.state == 'done', str(found)
+
 
 @pytest.mark.parametrize('id', sorted(posed))
 def test_every_explanation_is_answered(id):
-    "Each wrong letter is told why, each letter offered is known, and the wrong ones are told apart."
+    "Each wrong letter is told why, each letter offered is known, the wrong ones are told apart."
     _, i, cell, cells = posed[id]
     if '= ...' not in cell: pytest.skip('no explanation asked')
     offered = re.findall(r"^- `'(\w)'`", source(cells[i-1]), re.M)
     code = folded(id)[2]
-    told = [verdict(id, re.sub(r"^(\w+) = ['\"]\w['\"]$", rf"\1 = '{l}'", code, flags=re.M)) for l in offered]
-    assert len(offered) >= 3 and sum(v.state == 'done' for v in told) == 1
-    assert len({v.said for v in told}) == len(told)
-    assert 'give one of' in verdict(id, re.sub(r"^(\w+) = ['\"]\w['\"]$", r"\1 = 'z'", code, flags=re.M)).said
+    found = [verdict(id, with_letter(code, repr(letter))) for letter in offered]
+    assert len(offered) >= 3 and sum(one.state == 'done' for one in found) == 1
+    assert len({one.message for one in found}) == len(found)
+    assert 'give one of' in verdict(id, with_letter(code, "'z'")).message
+
+
+# the files of the checkers
+
+modules = sorted((root/'dems_nb/checks').glob('*.py'))
+package = '\n'.join(path.read_text(encoding='utf-8') for path in modules)
+
 
 def test_no_solution_is_in_the_package():
-    text = (root/'dems_nb/exercises.py').read_text()
-    def there(code): return all(l.strip() in text for l in code.splitlines() if len(l.strip()) > 15)
-    assert there('    names, got, want = axes.split(), tuple(got), tuple(want)\n    if got == want: return'), 'the check sees what is there'
+    def there(code):
+        lines = [line.strip() for line in code.splitlines() if len(line.strip()) > 15]
+        return all(line in package for line in lines)
+
+    assert there('    shape = tuple(shape)\n    truth = tuple(truth)'), 'it sees what is there'
     for id in posed: assert not there(folded(id)[2]), id
 
-@pytest.mark.parametrize('p', [p for p in books if p.stem != '14_exercises'], ids=lambda p: p.stem)
-def test_no_tick_is_committed(p):
-    for c in json.loads(p.read_text())['cells']:
-        for o in c.get('outputs', ()): assert not re.search(r'^[✓✗] \d\d\.\d', ''.join(o.get('text', '')), re.M)
+
+@pytest.mark.parametrize('path', modules, ids=lambda path: path.stem)
+def test_a_checker_says_in_a_line_what_each_function_is(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)): continue
+        inner = node.name.startswith('__') or node.col_offset
+        text = ast.get_docstring(node)
+        assert inner or text and len(text.splitlines()[0]) > 3, f'{path.name}: {node.name}'
+
+
+@pytest.mark.parametrize('path', [*modules, Path(__file__)], ids=lambda path: path.stem)
+def test_lines_are_at_most_100_columns(path):
+    wide = [line for line in path.read_text(encoding='utf-8').splitlines() if len(line) > 100]
+    assert not wide, wide
+
+
+class Comparisons(list):
+    "Notes what the checkers compare: (truth, pairs of message and value, where)."
+    def note(self, original, pair=False):
+        def compare(answer, truth, *args, **keywords):
+            signature = inspect.signature(original).bind(answer, truth, *args, **keywords)
+            signature.apply_defaults()
+            arguments = signature.arguments
+            slips = list(arguments['slips'])
+            arguments['slips'] = slips
+            if slips:
+                numbers = torch.tensor(truth) if pair or not torch.is_tensor(truth) else truth
+                values = [(message, torch.as_tensor(value)) for message, value in slips]
+                self.append((numbers, values, arguments.get('eps', 1e-4)))
+            return original(*signature.args, **signature.kwargs)
+        return compare
+
+
+@pytest.mark.parametrize('id', sorted(posed))
+def test_no_two_slips_give_the_same_where_they_are_first_wrong(id, monkeypatch):
+    "Else the message might name the wrong one: change the case."
+    noted = Comparisons()
+    module = sys.modules[core.EXERCISES[id].checker.__module__]
+    for name in ('compare', 'compare_number', 'compare_pair'):
+        if not hasattr(module, name): continue
+        spy = noted.note(getattr(core, name), pair=name == 'compare_pair')
+        monkeypatch.setattr(module, name, spy)
+    assert verdict(id, folded(id)[2]).state == 'done'
+    done = set()
+    for truth, values, eps in noted:
+        wrong = [(message, value.to(truth.dtype)) for message, value in values
+                 if not core.alike(value.to(truth.dtype), truth, min(eps, 1e-3))]
+        for message, value in wrong:
+            if message in done: continue
+            twins = [other for other, same in wrong if other != message
+                     and core.alike(same, value, min(eps, 1e-3))]
+            assert not twins, f'{message!r} and {twins} give the same'
+        done |= {message for message, value in wrong}
+    assert done == {message for _, values, _ in noted for message, _ in values}, 'never wrong'
+
+
+@pytest.mark.parametrize('path', books, ids=lambda path: path.stem)
+def test_no_tick_is_committed(path):
+    for cell in cells_of(path):
+        for output in cell.get('outputs', ()):
+            assert not re.search(r'^[✓✗] \d\d\.\d', ''.join(output.get('text', '')), re.M)
+
 
 # the framework
+
+def message_of(answer, truth, axes, **keywords):
+    "What an answer is told."
+    with pytest.raises(core.Wrong) as caught: core.compare(answer, truth, axes, **keywords)
+    return str(caught.value)
+
+
 def test_shape_before_dtype_before_values():
-    want = torch.arange(6.).view(2, 3)
-    said = lambda got, **kw: pytest.raises(E.Wrong, E.compare, got, want, 'row column', **kw).value.args[0]
-    assert 'shape' in said(torch.zeros(1, 3).long()) and 'dtype' not in said(torch.zeros(1, 3).long())
-    assert 'dtype' in said(torch.zeros(2, 3).long()) and 'differ' in said(torch.zeros(2, 3))
-    for stretched in (want[:1], want[:, :1], want[0], torch.tensor(0.), want[None]): assert 'shape' in said(stretched)
-    assert 'axis 0 (row) has size 1, not 2' in said(want[:1])
-    assert said(want[:1], slips={'the rows were averaged': want[:1]}) == 'the rows were averaged'
+    truth = torch.arange(6.).view(2, 3)
+    told = lambda answer, **keywords: message_of(answer, truth, 'row column', **keywords)
+    both = told(torch.zeros(1, 3).long())
+    assert 'shape' in both and 'dtype' not in both
+    assert told(torch.zeros(2, 3).long()) == 'dtype torch.int64, expected torch.float32'
+    for stretched in (truth[:1], truth[:, :1], truth[0], torch.tensor(0.), truth[None]):
+        assert 'shape' in told(stretched)
+    assert 'axis 0 (row) has size 1, not 2' in told(truth[:1])
+    assert 'axis 1 (column) has size 1, not 3 (size 1 would broadcast' in told(truth[:, :1])
+    assert 'the axes are in another order' in told(truth.T)
+    assert '1 axes, not 2' in told(truth.flatten())
+    assert told(truth.tolist()) == 'a tensor is expected, this is a list'
+    assert told(truth.numpy()) == 'a tensor is expected, this is an ndarray'
+    rows = [('the rows were averaged', truth[:1])]
+    assert told(truth[:1], slips=rows) == 'the rows were averaged'
+    off = truth + (truth == 4)*.5
+    assert '2×3: 1 of 6 values differ, first at row 1, column 1' in told(off, case='2×3')
+
 
 def test_small_differences_count_and_rounding_does_not():
-    want = torch.linspace(1, 2, 100).view(10, 10)
-    E.compare(want*(1 + 1e-6), want, 'a b')
-    for bad in (want*1.01, want.clone().index_put((torch.tensor(9), torch.tensor(9)), torch.tensor(float('nan')))):
-        with pytest.raises(E.Wrong): E.compare(bad, want, 'a b')
+    truth = torch.linspace(1, 2, 100).view(10, 10)
+    core.compare(truth*(1 + 1e-6), truth, 'a b')
+    hole = truth.clone()
+    hole[9, 9] = float('nan')
+    for answer in (truth*1.01, hole):
+        with pytest.raises(core.Wrong): core.compare(answer, truth, 'a b')
     big = torch.arange(10**6)
-    with pytest.raises(E.Wrong, match='1 of 1000000 values differ'): E.compare(big + (big == 5), big, 'a')
+    assert '1 of 1000000 values differ' in message_of(big + (big == 5), big, 'a')
 
-def test_a_foreign_not_implemented_is_an_error():
-    def answer(x): raise NotImplementedError("Could not run 'aten::foo' on the backend")
-    with pytest.raises(E.Wrong, match='raised NotImplementedError: Could not run'): E.ask(answer, 1, case='one')
+
+def test_numbers_and_letters():
+    core.compare_number(torch.tensor(3.), 3, 'the number of regions')
+    with pytest.raises(core.Wrong, match='expected 4: counted twice'):
+        core.compare_number(8, 4, 'their number', slips=[('counted twice', 8)])
+    with pytest.raises(core.Wrong, match=r'one number, this is a Tensor of shape \(2,\)'):
+        core.compare_number(torch.ones(2), 4, 'their number')
+    with pytest.raises(core.Wrong, match="give one of 'a', 'b'"):
+        core.compare_choice('c', 'a', {'b': 'no'})
+    with pytest.raises(core.Wrong, match="explanation 'b' is not: both are equal"):
+        core.compare_choice('b', 'a', {'b': 'both are equal'})
+    with pytest.raises(NotImplementedError, match='still to be chosen'):
+        core.compare_choice(..., 'a', {'b': 'no'})
+
+
+def test_of_two_slips_the_nearest_is_named():
+    slips = [('far', 1.04), ('near', 1.01)]
+    with pytest.raises(core.Wrong, match='near'):
+        core.compare_number(1.011, 2., 'it', slips=slips, eps=.05)
+
+
+def test_how_an_answer_is_called():
+    def foreign(x): raise NotImplementedError("Could not run 'aten::foo' on the backend")
+    assert core.ask(len, [1, 2], case='two') == 2
+    with pytest.raises(core.Wrong, match='raised NotImplementedError: Could not run'):
+        core.ask(foreign, 1, case='one')
+    with pytest.raises(core.Wrong, match='two: raised IndexError: list index out of range'):
+        core.ask(lambda x: x[7], [1, 2], case='two')
+    with pytest.raises(core.Wrong, match='returned None'):
+        core.ask(lambda: None, case='nothing')
+    with pytest.raises(core.Wrong, match='argument 0 was changed in place'):
+        core.ask(lambda x: x.add_(1), torch.zeros(2), case='zeros')
+
+
+@pytest.mark.parametrize('draw, library', [
+    ('torch.rand(1)', 'PyTorch'), ('np.random.rand()', 'NumPy'),
+    ('random.random()', 'Python'), ('random.seed(0)', 'Python')])
+def test_a_global_random_state_is_watched(draw, library):
+    space = {}
+    exec(f'import random, torch, numpy as np\ndef answer(): {draw}; return 1', space)
+    with pytest.raises(core.Wrong, match=f'has changed, that of {library}'):
+        core.ask_quietly(space['answer'], case='one')
+    assert core.ask_quietly(lambda: 1, case='one') == 1
+
+
+@pytest.mark.parametrize('body', [
+    'for i in range(len(x)): x[i] = 0', '[i for i in range(len(x))]',
+    'n = 0\n    while n < len(x): n += 1', 'np.apply_along_axis(lambda r: r, 1, x.numpy())',
+    'y = x.numpy().copy()\n    for row in y: row[0] = 1', 'list(map(lambda r: r.sum(), x))'])
+def test_a_loop_shows_whatever_it_calls(body):
+    space = {}
+    exec(f'import numpy as np\ndef loops(x):\n    {body}\n    return x', space)
+    few = (torch.zeros(2, 3),)
+    many = (torch.zeros(64, 3),)
+    with pytest.raises(core.Wrong, match='it loops over images'):
+        core.refuse_loop(space['loops'], few, many, 'images')
+    core.refuse_loop(lambda x: torch.vmap(lambda row: row.sum())(x), few, many, 'images')
+
+
+def test_the_three_verdicts(monkeypatch, capsys):
+    "A small exercise, to see them."
+    monkeypatch.setattr(core, 'EXERCISES', {})
+    slips = core.Slips()
+
+    @slips
+    def squared(x):
+        "that is the square, not the double"
+        return x**2
+
+    @core.exercise('99.1', 'double a vector')
+    def check_double(double):
+        x = torch.tensor([1., 2.])
+        core.compare(core.ask(double, x, case='[1, 2]'), 2*x, 'element', '[1, 2]', slips.of(x))
+        return 'two elements doubled'
+
+    def stub(x): raise NotImplementedError
+    core.check('99.1', stub)
+    core.check('99.1', lambda x: x**2)
+    core.check('99.1', lambda x: x + x)
+    assert capsys.readouterr().out == (
+        '· 99.1 double a vector: not done yet\n'
+        '✗ 99.1 double a vector: [1, 2]: that is the square, not the double\n'
+        '✓ 99.1 double a vector: two elements doubled\n')
+    with pytest.raises(ValueError, match='exercise 99.1 is there already: double a vector'):
+        core.exercise('99.1', 'again')
+    with pytest.raises(ValueError, match="there is no exercise '99.2': the numbers are 99.1"):
+        core.mark('99.2', stub)
+
 
 def test_checking_leaves_the_random_state_alone():
-    torch.manual_seed(3); before = torch.get_rng_state()
-    verdict('00.1', folded('00.1')[2]); verdict('02.1', folded('02.1')[2]) if '02.1' in posed else None
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    for id in ('00.1', '02.1'): verdict(id, folded(id)[2])
     assert torch.equal(torch.get_rng_state(), before)
 
+
 def test_check_prints_and_draws(capsys):
-    E.check('00.1', lambda fine, coarse: torch.arange(fine**2).view(coarse**2, -1))
-    assert capsys.readouterr().out.startswith('✗ 00.1 the correspondence map: from a 4×4 grid to 2×2: a flat list was cut into runs')
+    dems_nb.checks.check('00.1', lambda fine, coarse: torch.arange(fine**2).view(coarse**2, -1))
+    assert capsys.readouterr().out.startswith(
+        '✗ 00.1 the correspondence map: from a 4×4 grid to 2×2: a flat list was cut into runs')
     plt.close('all')
+
+
+# how far one is
+
+def dems_progress(folder):
+    "What the command says of a folder."
+    command = 'from dems_nb.checks.progress import main; main()'
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', command, str(folder)],
+                          capture_output=True, text=True, cwd=root)
+
 
 def test_progress_is_read_and_not_run(tmp_path):
     "Of the notebooks as committed: all is to be done; solved and saved, it is done."
-    p = posed['00.1'][0]
-    doc = json.loads(p.read_text())
-    tmp = tmp_path/'nbs'; tmp.mkdir()
-    (tmp/p.name).write_text(json.dumps(doc))
-    assert set(E.saved_progress(tmp)['00_layout'].values()) == {'todo'}
-    for c in doc['cells']:
-        if "check('00.1'" in source(c): c['outputs'] = [dict(output_type='stream', name='stdout', text=[str(verdict('00.1', folded('00.1')[2])) + '\n'])]
-        elif c['cell_type'] == 'code': c['source'] = 'raise SystemExit("run!")\n' + source(c)
-    (tmp/p.name).write_text(json.dumps(doc))
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'from dems_nb.exercises import main; main()', str(tmp)], capture_output=True, text=True, cwd=root)
+    path = posed['00.1'][0]
+    doc = json.loads(path.read_text(encoding='utf-8'))
+    copy = tmp_path/'nbs'/path.name
+    copy.parent.mkdir()
+    copy.write_text(json.dumps(doc))
+    assert set(saved_progress(copy.parent)['00_layout'].values()) == {'todo'}
+    tick = str(verdict('00.1', folded('00.1')[2])) + '\n'
+    for cell in doc['cells']:
+        if "check('00.1'" in source(cell):
+            cell['outputs'] = [dict(output_type='stream', name='stdout', text=[tick])]
+        elif cell['cell_type'] == 'code':
+            cell['source'] = 'raise SystemExit("run!")\n' + source(cell)
+    copy.write_text(json.dumps(doc))
+    done = dems_progress(copy.parent)
     assert done.returncode == 0, done.stderr
-    assert '✓ 00.1 the correspondence map' in done.stdout and '· 00.2' in done.stdout and '1 of 3 exercises done' in done.stdout
-    none = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'from dems_nb.exercises import main; main()', str(tmp_path/'no')], capture_output=True, text=True, cwd=root)
-    assert none.returncode != 0 and 'there is no notebook' in none.stderr and 'Traceback' not in none.stderr
+    for line in ('✓ 00.1 the correspondence map', '· 00.2', '1 of 3 exercises done'):
+        assert line in done.stdout
+    none = dems_progress(tmp_path/'no')
+    assert none.returncode != 0 and 'there is no notebook' in none.stderr
+    assert 'Traceback' not in none.stderr
+
+
+def test_progress_believes_the_output_of_a_check_alone(tmp_path, capsys):
+    def save(name, code, text):
+        output = dict(output_type='stream', name='stdout', text=[text])
+        cell = dict(cell_type='code', source=code, outputs=[output])
+        (tmp_path/f'{name}.ipynb').write_text(json.dumps(dict(cells=[cell])))
+
+    save('one', "def f(): pass\n\ncheck('00.1', f)", '✓ 00.1 the map: shown\n')
+    save('two', "check('00.2', f)", '✗ 00.2 x: ✓ 00.3 is not done by saying so\n')
+    save('six', "print('✓ 00.3 I did it')", '✓ 00.3 I did it\n')
+    (tmp_path/'cut.ipynb').write_text('{"cells": [')
+    assert saved_progress(tmp_path) == {'one': {'00.1': 'done'}, 'two': {'00.2': 'wrong'}}
+    assert capsys.readouterr().out == 'cut.ipynb is no readable notebook: left out\n'

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from hypothesis import given, settings, strategies as st
 from dems_nb import results as R, studies as S
-from dems_nb.training import Recipe
+from dems_nb.learner import Recipe
 
 root = Path(__file__).parent.parent
 ledger = root/'results/ledger'
@@ -106,7 +106,7 @@ def test_pairs_are_by_seed_not_by_place():
 # prose
 
 def prose():
-    for p in (root/'README.md', root/'nbs/index.ipynb', root/'nbs/09_results.ipynb', *sorted((root/'nbs/tutorials').glob('*.ipynb'))):
+    for p in (root/'README.md', root/'nbs/index.ipynb', root/'nbs/13_results.ipynb', *sorted((root/'nbs/tutorials').glob('*.ipynb'))):
         if p.suffix == '.md': yield p.name, p.read_text()
         else: yield p.name, '\n\n'.join(''.join(c['source']) for c in json.loads(p.read_text())['cells'] if c['cell_type'] == 'markdown')
 
@@ -157,7 +157,7 @@ def sample(seed=0, epochs=2, **kw): return S.PlannedRun('example', 'images', Rec
 
 def test_a_killed_study_goes_on(tmp_path):
     "Killed in the middle of its second run, it leaves one whole row, and the next start adds the other."
-    code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from dems_nb.training import Recipe;'
+    code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from dems_nb.learner import Recipe;'
             'r = Recipe(n_train=200, epochs=2, bs=50);'
             f'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r})')
     p = subprocess.Popen([sys.executable, '-u', '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, start_new_session=True)     # -u: or its lines stay in a buffer

@@ -7,7 +7,7 @@ from dems_nb.augment import Augment, AugmentSchedule
 from dems_nb.data import fashion_classes, sample_images
 from dems_nb.layout import TokenLayout
 from dems_nb.model import DEMSViT, create_model
-from dems_nb.training import Recipe
+from dems_nb.learner import Recipe
 from dems_nb.visualize import *
 from dems_nb import visualize
 
@@ -50,8 +50,8 @@ def test_correspondence_draws_the_linked_tokens_and_only_them(layout):
 
 @pytest.mark.parametrize('p', [-1, 340, 10**6])
 def test_a_position_out_of_range_is_told_the_range(p):
-    for f in (show_correspondence, lambda img, l, p: view_tokens(img, l, position=p)):
-        with pytest.raises(IndexError, match=f'position {p} is out of range: this layout has positions 0 to 339'): f(picture(32), TokenLayout(), p)
+    with pytest.raises(IndexError, match=f'position {p} is out of range: this layout has positions 0 to 339'):
+        show_correspondence(picture(32), TokenLayout(), p)
 
 # images
 
@@ -61,7 +61,7 @@ def test_a_position_out_of_range_is_told_the_range(p):
     (torch.full((1, 32, 32), -1.), 'values from -1 to -1'), (torch.full((3, 32, 32), 1.01), 'values from 1.01'),
     (torch.full((1, 32, 32), float('nan')), 'values from nan'), (torch.full((1, 32, 32), 256, dtype=torch.int32), 'values from 256')])
 def test_a_wrong_image_is_told_what_is_accepted(img, said):
-    for f in (lambda: show_scales(img, TokenLayout()), lambda: show_correspondence(img, TokenLayout(), 0), lambda: view_tokens(img, TokenLayout())):
+    for f in (lambda: show_scales(img, TokenLayout()), lambda: show_correspondence(img, TokenLayout(), 0)):
         with pytest.raises(ValueError, match=said): f()
 
 @pytest.mark.parametrize('c', [1, 3])
@@ -77,7 +77,6 @@ def test_resize_only_when_asked():
     with pytest.raises(ValueError, match='resize=True'): show_scales(big, TokenLayout())
     for f in (show_scales(big, TokenLayout(), resize=True), show_correspondence(big, TokenLayout(), 5, resize=True)):
         assert f.axes[0].images[0].get_array().shape == (32, 32, 3)
-    assert view_tokens(big, TokenLayout(), resize=True).img.shape == (3, 32, 32)
 
 def test_scales_and_grids():
     fig = show_scales(picture(36), TokenLayout(36, (2, 6, 12)))
@@ -164,7 +163,6 @@ def test_no_interactions():
         with pytest.raises(ValueError, match='this model has no interactions'): f()
     P = provenance(plain, picture(32), attention=True)
     assert P.shape == (65, 65) and torch.allclose(P.sum(1), torch.ones(65))
-    assert len(view_tokens(picture(32), plain.layout, plain).data['maps']) == 6                   # the class token after each block
 
 @pytest.mark.parametrize('args, said', [((2,), 'which is 2: give the number of an interaction, 0 to 1'), ((-1,), 'which is -1'), ((.5,), 'which is 0.5'),
                                         ((torch.zeros(1, 1, 8, 8),), 'which is Tensor: .* a normalised image goes in as x='), ((0, 4), 'region is 4: give one from 0 to 3')])
@@ -322,60 +320,6 @@ def test_history_and_confusion():
     ax, = show_confusion(E, ['cat', 'dog']).axes
     assert [t.get_text() for t in ax.texts] == ['50%', '50%', '0%', '100%'] and ax.get_xlabel() == 'given'
 
-# the viewer's data; what the page makes of it is in test_browser.py
-
-@pytest.mark.parametrize('layout', layouts, ids=repr)
-def test_the_viewer_knows_what_the_layout_says(layout):
-    v = view_tokens(picture(layout.image_size), layout)
-    data = json.loads(re.search(r'DATA = (\{.*?\});\s*const', v.html, re.S)[1].replace('<\\/', '</'))
-    assert data['linked'] == [layout.linked(p).tolist() for p in range(layout.n_tokens)]
-    assert data['boxes'] == layout.boxes.tolist() and data['scale'] == layout.scale.tolist() and data['cells'] == layout.cells.tolist()
-    assert data['maps'] == [] and data['at'] in range(layout.n_tokens)
-
-def unpacked(m):
-    w = np.frombuffer(base64.b64decode(m['w']), np.uint8).reshape(m['regions'], m['targets'], m['per'])/255
-    return torch.tensor(w*np.array(m['peak']).reshape(m['regions'], m['targets'], 1), dtype=torch.float32)      # region target source
-
-def test_the_viewer_knows_what_the_model_does():
-    model, img = untidy(), picture(8)
-    x = visualize._model_input(model, img)
-    maps = {(m['mode'], m['name']): m for m in view_tokens(img, model.layout, model).data['maps']}
-    for i, (k, D) in enumerate(zip((2, 3), mixing_weights(model, x))):
-        m = maps['mixing', f'before block {k}']
-        assert m['sources'] == ('mixed' if i else 'token') and torch.allclose(unpacked(m), D.transpose(1, 2), atol=.003)
-        own = unpacked(maps['provenance', f'mixed tokens before block {k}'])
-        P = provenance(model, img, blocks=k)[1:, 1:].view(4, -1, 4, 5)
-        for r in range(4): assert torch.allclose(own[r], P[r, :, r], atol=.003)
-    for k in (1, 2, 3):
-        m, P = maps['provenance', f'class token after block {k} (rollout)'], provenance(model, img, blocks=k, attention=True)
-        assert torch.allclose(unpacked(m).flatten(), P[0, 1:], atol=.003) and abs(m['rest'] - P[0, 0]) < 1e-3
-    assert len(maps) == 7
-
-@pytest.mark.parametrize('name', ['dems_nano', 'dems_tiny', 'dems_small'])
-def test_the_viewer_is_small_and_needs_nothing_from_the_web(name):
-    model = create_model(name)
-    html = view_tokens(picture(32, 3), model.layout, model).html
-    assert len(html.encode()) < 300_000
-    links = re.sub(r'(data:image/\w+;base64,|"w":")[\w+/=]+', '', html).replace('http://www.w3.org/2000/svg', '')      # a name, never fetched
-    assert not re.search(r'https?:|//[a-z]|\b(require|import|fetch|XMLHttpRequest|url)\b|src="[^"]', links)
-
-def test_the_viewer_in_every_output_format():
-    img = picture(32)
-    one, two, other = view_tokens(img, TokenLayout(), position=3), view_tokens(img, TokenLayout(), position=3), view_tokens(img, TokenLayout(), position=4)
-    bundle = one._repr_mimebundle_()
-    assert bundle == two._repr_mimebundle_() and set(bundle) == {'text/html', 'image/png', 'text/plain'}        # the same every time: no noise in a diff
-    assert Image.open(io.BytesIO(base64.b64decode(bundle['image/png']))).size[0] > 300
-    assert bundle['image/png'] in bundle['text/html'] and one._repr_html_() == one.html
-    name = lambda v: re.search(r'data-viewer="(\w+)"', v.html)[1]
-    assert name(one) == name(two) != name(other)
-    assert drawn(one.figure()) == drawn(show_correspondence(img, TokenLayout(), 3)) and 'figure()' in bundle['text/plain']
-    assert bundle['text/html'].count('</script>') == 1 and not re.search(r'<script[^>]', bundle['text/html'].replace('<script>', ''))
-
-def test_the_viewer_refuses():
-    with pytest.raises(ValueError, match='give model.layout'): view_tokens(picture(32), TokenLayout(), create_model('dems_nano', in_chans=1))
-    model = create_model('dems_nano', in_chans=1)
-    with pytest.raises(ValueError, match='the image has 3 channels and the model takes 1'): view_tokens(picture(32, 3), model.layout, model)
-
 def test_small_png_keeps_the_colours_of_the_scales():
     fig = show_sequence(TokenLayout())
     for colors in (20, 96):
@@ -390,4 +334,4 @@ def test_everything_works_for_a_model_on_the_gpu():
     cpu = untidy()
     assert torch.allclose(provenance(model, img, attention=True), provenance(cpu, img, attention=True), atol=1e-4)
     assert torch.allclose(provenance(model.half(), img), provenance(cpu, img), atol=1e-2)
-    for f in (lambda m: show_mixing(m, img), lambda m: show_provenance(m, img), lambda m: show_predictions(m, img[None], [0], range(10)), lambda m: view_tokens(img, m.layout, m)): f(model.float())
+    for f in (lambda m: show_mixing(m, img), lambda m: show_provenance(m, img), lambda m: show_predictions(m, img[None], [0], range(10))): f(model.float())

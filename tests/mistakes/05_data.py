@@ -4,6 +4,15 @@ def order(out='torch.randperm(n, generator=g)[bs*start:]', seed='seed_of(seed, e
 def my_order(n, bs, seed, epoch, start):
     g = torch.Generator().manual_seed({seed})
     return {out}
+''' + batch(with_order=False)
+
+def batch(pictures='x[my_order(len(x), bs, seed, epoch, i)[:bs]]', seed='seed_of(seed, epoch, i, 1)',
+          out='random_flip(pictures, g)', with_order=True):
+    return (order() if with_order else '') + f'''
+def my_batch(x, bs, seed, epoch, i):
+    pictures = {pictures}
+    g = torch.Generator().manual_seed({seed})
+    return {out}
 '''
 
 def idx(header='4 + 4*data[3]', sizes="int.from_bytes(data[i:i+4], 'big')", out='torch.tensor(list(data[header:]), dtype=torch.uint8).view(*shape)', cut='!='): return f'''
@@ -41,7 +50,18 @@ mistakes = {
 def my_order(n, bs, seed, epoch, start):
     torch.manual_seed(seed_of(seed, epoch))
     return torch.randperm(n)[bs*start:]
-'''),
+''' + batch(with_order=False)),
+    ('has changed, that of NumPy', '''
+def my_order(n, bs, seed, epoch, start):
+    np.random.seed([seed, epoch])
+    return torch.from_numpy(np.random.permutation(n)[bs*start:])
+''' + batch(with_order=False)),
+    ('has changed, that of Python', '''
+import random
+def my_order(n, bs, seed, epoch, start):
+    random.seed(seed_of(seed, epoch))
+    return torch.tensor(random.sample(range(n), n)[bs*start:])
+''' + batch(with_order=False)),
     ('the global random state has changed', order('torch.randperm(n)[bs*start:]')),
     ('start counts batches, not pictures', order('torch.randperm(n, generator=g)[start:]')),
     ('start was not used', order('torch.randperm(n, generator=g)')),
@@ -51,6 +71,9 @@ def my_order(n, bs, seed, epoch, start):
     ('another seed gives the same order', order(seed='epoch')),
     ('their sum counts', order(seed='seed + epoch')),
     ('their product counts', order(seed='seed*epoch')),
+    ('exchanged, they count the same', order(seed='seed ^ epoch')),
+    ('exchanged, they count the same', order(seed='seed**epoch')),
+    ('with seed 0 the epoch counts for nothing', order(seed='seed*(epoch + 10**6)')),
     ('give one order: use', order(seed='seed ^ epoch')),
     ('give one order: use', order(seed='10*seed + epoch')),
     ('give one order: use', order(seed='1000*seed + epoch')),
@@ -58,7 +81,30 @@ def my_order(n, bs, seed, epoch, start):
     ('nothing was shuffled', order('torch.arange(bs*start, n)')),
     ('a tensor is expected, this is a list', order('torch.randperm(n, generator=g)[bs*start:].tolist()')),
     ('2 axes, not 1', order('torch.randperm(n, generator=g)[bs*start:, None]')),
-    ('expected torch.int64', order('torch.randperm(n, generator=g)[bs*start:].float()'))],
+    ('expected torch.int64', order('torch.randperm(n, generator=g)[bs*start:].float()')),
+    ('the number of the batch counts for nothing', batch(seed='seed_of(seed, epoch)')),
+    ('epoch counts for nothing', batch(seed='seed_of(seed, i)')),
+    ('seed counts for nothing', batch(seed='seed_of(epoch, i)')),
+    ('have the same coins: use', batch(seed='seed + epoch + i')),
+    ('have the same coins: use', batch(seed='seed_of(seed, epoch + i)')),
+    ('has changed, that of PyTorch', batch(out='random_flip(pictures)')),
+    ('has changed, that of PyTorch', batch(out='random_flip(pictures, torch.manual_seed(i))')),
+    ('has other coins', '''
+own = torch.Generator()
+''' + batch(out='random_flip(pictures, own)')),
+    ('no picture of a batch is mirrored', batch(out='pictures')),
+    ('all pictures of a batch are mirrored', batch(out='pictures.flip(3)')),
+    ('of a batch ', batch(out='pictures.flip(3) if torch.rand((), generator=g) < .5 else pictures')),
+    ('these are the pictures of batch 0', batch('x[my_order(len(x), bs, seed, epoch, 0)[:bs]]')),
+    ('batches are counted from 1', batch('x[my_order(len(x), bs, seed, epoch, i + 1)[:bs]]')),
+    ('the number counts batches, not pictures',
+     batch('x[my_order(len(x), bs, seed, epoch, 0)[i:i + bs]]')),
+    ('not the pictures that my_order names', batch('x[bs*i:bs*(i + 1)]')),
+    ('the right pictures in another order',
+     batch('x[my_order(len(x), bs, seed, epoch, i)[:bs].sort().values]')),
+    ('has size 120, not 50', batch('x[my_order(len(x), bs, seed, epoch, i)]')),
+    ('dtype torch.float32, expected torch.uint8', batch(out='random_flip(pictures, g)/255')),
+    ('each as it is or mirrored', batch(out='random_shift(pictures, g)'))],
 '05.2': [
     ('least significant byte first', idx(sizes="int.from_bytes(data[i:i+4], 'little')", out='torch.tensor(list(data[header:]), dtype=torch.uint8).view(*shape)', cut='> 1e30 +')),
     ('least significant byte first', idx(sizes="int.from_bytes(data[i:i+4], 'little')")),
@@ -70,6 +116,9 @@ def my_order(n, bs, seed, epoch, start):
     ('read as signed', idx(out='torch.tensor(np.frombuffer(data[header:], np.int8).astype(int)).view(*shape)')),
     ('dtype torch.int64, expected torch.uint8', idx(out='torch.tensor(list(data[header:])).view(*shape)')),
     ('lacks its last byte: raised RuntimeError', idx(cut='> 1e9 +')),
+    ('this file is whole: which sizes did you read', idx(sizes="int.from_bytes(data[i:i+4], 'little')").replace("f'values for shape {shape}'", "'the file is cut'")),
+    ('a size has four bytes, two were read', idx(sizes="int.from_bytes(data[i+2:i+4], 'big')")),
+    ('raised ValueError: the file is cut; but this file is whole', idx(sizes="int.from_bytes(data[i+2:i+4], 'big')").replace("f'values for shape {shape}'", "'the file is cut'")),
     ('a byte too many was accepted', idx(cut='<', out='torch.tensor(list(data[header:header + math.prod(shape)]), dtype=torch.uint8).view(*shape)'))],
 '05.3': [
     ('the two are swapped', reports('test[valid.argmax()].item(), test.max().item()')),
@@ -115,7 +164,21 @@ right = {                                                        # right answers
 '05.1': ['''
 def my_order(n, bs, seed, epoch, start):
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))[bs*start:]
-'''],
+def my_batch(x, bs, seed, epoch, i):
+    idx = my_order(len(x), bs, seed, epoch, 0)[bs*i:bs*i + bs]
+    coin = torch.from_numpy(np.random.default_rng([seed, epoch, i]).random(len(idx)) < .5)
+    return torch.stack([x[k].flip(2) if c else x[k] for k, c in zip(idx, coin)])
+''', '''
+def my_order(n, bs, seed, epoch, start):
+    g = torch.Generator().manual_seed(seed_of(seed, epoch))
+    return torch.cat(torch.randperm(n, generator=g).split(bs)[start:])
+''' + batch(with_order=False), '''
+import random
+def my_order(n, bs, seed, epoch, start):
+    numbers = list(range(n))
+    random.Random(f'{seed},{epoch}').shuffle(numbers)
+    return torch.tensor(numbers[bs*start:])
+''' + batch(seed='seed_of(f"{seed} {epoch}", i)', with_order=False)],
 '05.3': ['''
 def two_reports(right_valid, right_test):
     valid, test = right_valid.numpy().astype(np.float32).mean(1), right_test.numpy().astype(np.float32).mean(1)

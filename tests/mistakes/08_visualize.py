@@ -45,6 +45,12 @@ mistakes = {
     ('this is the last block alone', rollout(use='A[-1:]')),
     ('this is the first block alone', rollout(use='A[:1]')),
     ('the blocks were averaged', 'def my_rollout(A, residual=.5): return residual*torch.eye(A[0].shape[-1]) + (1 - residual)*torch.stack(A).mean((0, 1))'),
+    ('each head was rolled out by itself', '''
+def my_rollout(A, residual=.5):
+    P = torch.eye(A[0].shape[-1])
+    for a in A: P = residual*P + (1 - residual)*(a @ P)
+    return P.mean(0)
+'''),
     ('3 axes, not 2', 'def my_rollout(A, residual=.5):\n    P = torch.eye(A[0].shape[-1])\n    for a in A: P = residual*P + (1 - residual)*(a @ P)\n    return P'),
     ('raised AttributeError', 'def my_rollout(A, residual=.5): return A.mean(1).prod(0)')],
 '08.2': [
@@ -53,6 +59,8 @@ mistakes = {
     ('this is the second mixing alone', compose('second.mT')),
     ('reshape does not turn a matrix', compose('(first @ second).reshape(len(first), second.shape[2], -1)')),
     ('the regions were added up', compose("torch.einsum('rtl,rlk->kt', first, second)")),
+    ('the regions were put one below the other', compose('(first @ second).mT.flatten(0, 1)')),
+    ('one matrix for all regions', compose('torch.block_diag(*(first @ second).mT)')),
     ('each region was mixed with all regions', compose("torch.einsum('rtm,sml->rlt', first, second)")),
     ('a softmax was taken again', compose('(first @ second).softmax(1).mT')),
     ('the rows were divided by their largest', compose('(lambda p: p/p.amax(2, True))((first @ second).mT)')),
@@ -80,6 +88,14 @@ mistakes = {
     ('the scales were averaged', paint(out='heat/len(layout.grids)')),
     ('scale by scale was assumed', paint(weights='P.T[layout.order]')),
     ('the weights were put into another order', paint(weights='P.T[layout.order.argsort()]')),
+    ('the tokens of a scale were laid out row by row', '''
+def paint(layout, P):
+    heat = 0
+    for k, (g, p) in enumerate(zip(layout.grids, layout.patch_sizes)):
+        grid = P[:, layout.scale == k].view(-1, g, g)/p**2
+        heat = heat + grid.repeat_interleave(p, 1).repeat_interleave(p, 2)
+    return heat
+'''),
     ('one scale alone was painted', paint('w/((x1 - x0)*(y1 - y0))*(layout.scale[k] == 0)')),
     ('the later tokens were added up', paint(out='heat.sum(0)')),
     ('each picture was divided by its largest value', paint(out='heat/heat.amax((1, 2), True)')),

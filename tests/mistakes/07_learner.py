@@ -30,23 +30,6 @@ def luck(p, n, k):
 why = {why!r}
 '''
 
-def average(first='v.detach().clone()', d='min(self.decay, (1 + self.n)/(10 + self.n))', rule='d*self.a[k] + (1 - d)*v.detach()', n='0', state="{**self.a, 'n': torch.tensor(self.n)}",
-            load="self.n, self.a = int(state['n']), {k: v for k, v in state.items() if k != 'n'}", weights='self.a', more='pass'):
-    return f'''
-class WeightAverage:
-    def __init__(self, model, decay):
-        self.decay, self.n, self.model = decay, {n}, model
-        self.a = {{k: {first} for k, v in model.state_dict().items()}}
-    def update(self, model):
-        d = {d}
-        self.a = {{k: {rule} for k, v in model.state_dict().items()}}
-        self.n += 1
-        {more}
-    def weights(self): return {weights}
-    def state(self): return {state}
-    def load(self, state): {load}
-'''
-
 mistakes = {
 '07.1': [
     ('it is set once an epoch', rate('step/steps')),
@@ -61,6 +44,16 @@ mistakes = {
     ('there is no warm-up', rate(turn='math.pi*e/epochs', cond='False')),
     ('off by one, j/(n-1)', rate(turn='math.pi*j/max(n - 1, 1)')),
     ('the first epoch of the cosine, j = 0, has the peak', rate(turn='math.pi*(j + 1)/n')),
+    ('epoch `warmup` is the first of the cosine, so e < warmup', rate(cond='e <= warmup')),
+    ('the rates are right, and lr_schedule made them', '''
+def my_lr(step, steps, epochs, warmup, peak, floor):
+    return lr_schedule(epochs, warmup, peak, floor)[step//steps]
+'''),
+    ('the rates are right, and loop_lr made them', '''
+def my_lr(step, steps, epochs, warmup, peak, floor):
+    def rates(): return torch.tensor(loop_lr(epochs, warmup, peak, floor))
+    return rates()[step//steps]
+'''),
     ('half a cosine ends at π', rate(turn='2*math.pi*j/n')),
     ('the floor is added on top', rate(height='peak')),
     ('raised ZeroDivisionError', rate(up='floor + (peak - floor)*e/(warmup - 1)')),
@@ -79,6 +72,23 @@ mistakes = {
     ('left the range of float32', loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log()')),
     ('left the range of float32', loss('-(targets*log_p).sum(1).mean()', log='logits - logits.exp().sum(1, keepdim=True).log()')),
     ('the loss is one number, this is a Tensor of shape (2,)', loss('-(targets*log_p).sum(1)')),
+    ('and cross_entropy made it', loss('nn.functional.cross_entropy(logits, targets)')),
+    ('and cross_entropy made it', loss('SoftCrossEntropy()(logits, targets)')),
+    ('it loops over images', '''
+def soft_loss(logits, targets):
+    return -sum((t*x.log_softmax(0)).sum() for x, t in zip(logits, targets))/len(logits)
+why = 'b'
+'''),
+    ('it loops over images', '''
+def soft_loss(logits, targets):
+    total = 0.
+    for row, shares in zip(logits.double().tolist(), targets.tolist()):
+        top = max(row)
+        norm = top + math.log(sum(math.exp(l - top) for l in row))
+        total += sum(-share*(l - norm) for l, share in zip(row, shares))
+    return total/len(logits)
+why = 'b'
+'''),
     ('probabilities sum to 1', loss('-(targets*log_p).sum(1).mean()', 'a')),
     ('a better one pays less', loss('-(targets*log_p).sum(1).mean()', 'c'))],
 '07.3': [
@@ -91,6 +101,8 @@ mistakes = {
     ('these are lengths: square them', common('(mean(2)/g.square().sum()).sqrt()')),
     ('absolute values were summed', common('g.mean(2, keepdim=True).expand_as(g).abs().sum()/g.abs().sum()')),
     ('the shares of images were averaged', common('(g.mean(2).square().sum((1, 2))*g.shape[2]/g.square().sum((1, 2, 3))).mean()')),
+    ('counted 8 times, as in dems_nano', common('g.mean(2).square().sum()*8/g.square().sum()')),
+    ('var divides by L − 1', common('1 - g.var(2).sum()*g.shape[2]/g.square().sum()')),
     ('1 minus it', common('1 - mean(2)/g.square().sum()')),
     ('sum first, then divide', common('(g.mean(2).square().sum(-1)*g.shape[2]/g.square().sum((2, 3))).mean()')),
     ('the gradient of the mixed tokens is not zero', common('mean(2)/g.square().sum()', 'a')),
@@ -101,6 +113,12 @@ mistakes = {
     ('one standard deviation', luck('scores.std()')),
     ('half of the 95 % interval', luck('1.96*scores.std()')),
     ('√(2 log k)', luck('scores.std()*np.sqrt(2*np.log(k))')),
+    ('these are pictures: divide by n', luck('(n*scores).max(1).mean() - n*p')),
+    ('n and k are swapped', luck('scores.max(1).mean() - p', draw='np.random.default_rng(0).binomial(k, p, (20_000, n))/k')),
+    ('farthest from p, above or below', luck('abs(scores - p).max(1).mean()')),
+    ('too seldom: take 10,000 rows', luck('scores.max(1).mean() - p', draw='np.random.default_rng(8).binomial(n, p, (1, k))/n')),
+    ('one call gives', luck('scores.max(1).mean() - p', draw='np.random.binomial(n, p, (1, k))/n')),
+    ('too seldom: take 10,000 rows', luck('scores.max(1).mean() - p', draw='np.random.default_rng(3).binomial(n, p, (40, k))/n')),
     ('divide by n', luck('n*scores.max(1).mean() - p')),
     ('the mean of the scores was taken', luck('p - p')),
     ('the worst score was taken', luck('scores.min(1).mean() - p')),
@@ -110,30 +128,10 @@ mistakes = {
     ('the best of all that was simulated', luck('scores.max() - p', draw='np.random.default_rng(0).binomial(n, p, (10_000, k))/n')),
     ('the gain is one number', luck('scores.max(1) - p')),
     ('each score spreads as much as before', luck('scores.max(1).mean() - p', 'a')),
-    ('has k equal scores', luck('scores.max(1).mean() - p', 'c'))],
-'07.5': [
-    ('these are the weights of now', average(first='v', rule='v')),
-    ('nothing was averaged', average(rule='self.a[k]')),
-    ('d is swapped', average(rule='(1 - d)*self.a[k] + d*v')),
-    ('d is decay from the start', average(d='self.decay')),
-    ('d is decay from the start', average(d='max(self.decay, (1 + self.n)/(10 + self.n))')),
-    ('off by one: the first update has n = 0', average(n='1')),
-    ('begin with a copy of the weights', average(first='torch.zeros_like(v)')),
-    ('the plain mean of all weights', average(rule='(self.a[k]*(self.n + 1) + v)/(self.n + 2)')),
-    ('the number of updates was forgotten', average(state='self.a', load='self.a = state')),
-    ('the average was forgotten: it began anew', average(load='pass')),
-    ('the average was forgotten, the number of updates was not', average(state="{'n': torch.tensor(self.n)}", load="self.n = int(state['n'])")),
-    ('here is a int: wrap a number in torch.tensor', average(state="{**self.a, 'n': self.n}")),
-    ('here is a dict: put its tensors into the state itself', average(state="{'a': self.a, 'n': torch.tensor(self.n)}")),
-    ('update changed the model', average(more='model.load_state_dict(self.a)')),
-    ('detach it', average(rule='d*self.a[k] + (1 - d)*model.weight')),
-    ('by the names of the model', average(weights='list(self.a.values())')),
-    ('weights: returned None', average(weights='None'))]}
+    ('has k equal scores', luck('scores.max(1).mean() - p', 'c'))]}
 
 right = {                                                        # right answers, in another style than the folded one
 '07.1': ['''
-def my_lr(step, steps, epochs, warmup, peak, floor): return torch.tensor(lr_schedule(epochs, warmup, peak, floor))[step//steps]
-''', '''
 def my_lr(step, steps, epochs, warmup, peak, floor):
     e = int(step/steps)
     if e < warmup: return floor if warmup == 1 else floor*(1 - e/(warmup - 1)) + peak*e/(warmup - 1)
@@ -160,21 +158,6 @@ def luck(p, n, k):
     best = [max(np.random.default_rng(i).binomial(n, p, k)) for i in range(5000)]
     return sum(best)/len(best)/n - p
 why = 'b'
-'''],
-'07.5': ['''
-from copy import deepcopy
-class WeightAverage:
-    def __init__(self, model, decay): self.copy, self.decay, self.n = deepcopy(model).requires_grad_(False), decay, torch.tensor(0.)
-    @torch.no_grad()
-    def update(self, model):
-        d = torch.minimum(torch.tensor(self.decay), (1 + self.n)/(10 + self.n))
-        for a, w in zip(self.copy.parameters(), model.parameters()): a.mul_(d).add_(w, alpha=1 - d.item())
-        self.n += 1
-    def weights(self): return self.copy.state_dict()
-    def state(self): return {f'average.{k}': v for k, v in self.copy.state_dict().items()} | {'n': self.n}
-    def load(self, state):
-        self.n = state['n'].clone()
-        self.copy.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith('average.')})
 '''],
 '07.3': ['''
 def common_share(g): return ((g.double() @ (1.1*g).double().mT).sum()/1.1/g.shape[2]/g.double().square().sum())

@@ -5,7 +5,7 @@ from pathlib import Path
 root = Path(__file__).parent.parent
 def script(name, *flags, cwd):
     "A console script, as setuptools writes it: what the function returns is the exit status."
-    code = f'import sys; from dems_nb.cli import {name}; sys.argv = ["x", *{list(flags)!r}]; sys.exit({name}())'
+    code = f'import sys; from dems_nb.commands import {name}; sys.argv = ["x", *{list(flags)!r}]; sys.exit({name}())'
     return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd, env={**os.environ, 'PYTHONPATH': str(root)}, capture_output=True, text=True)
 
 def test_exit_status(tmp_path):
@@ -20,7 +20,7 @@ def test_exit_status(tmp_path):
 def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
     (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == "__main__": sys.exit(main())\n')
-    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', 'epochs is -1'), ('--device gpu', 'device string: gpu')):
+    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', 'epochs is -1'), ('--device gpu', 'gpu')):
         done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo', *flags.split()], cwd=here, env={**os.environ, 'PYTHONPATH': str(root)},
                               capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and done.stderr.startswith('dems_demo: error: ') and said in done.stderr and done.stderr.count('\n') == 1, done.stderr
@@ -28,18 +28,19 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
 
 def test_every_flag_is_explained():
     "Each flag's help is a sentence, with its default: not its own name, which is what a missing comment leaves."
-    from dems_nb import cli
-    from dems_nb.training import Recipe
+    from dems_nb import commands
+    from dems_nb.learner import Recipe
     for usual in (Recipe.pretrain(), Recipe.finetune()):
-        for a in cli._parser('x', 'y', usual)._actions:
+        for a in commands._parser('x', 'y', usual)._actions:
             if a.dest == 'help': continue
             assert a.help and len(a.help.split(' (default')[0]) > 3 and '(default' in a.help, a.dest
             assert a.help.split(' (default')[0] not in (a.dest, 'None'), f'--{a.dest} has no explanation'
 
 def test_names_as_users_write_them():
-    from dems_nb import cli
+    from argparse import Namespace
+    from dems_nb import commands
     for said, meant in (('DEMS_Small', 'dems_small'), ('dems-tiny', 'dems_tiny'), ('Ti', 'dems_tiny'), ('S', 'dems_small'), ('vit_nano', 'vit_nano')):
-        assert cli._names({'model': said}) == {'model': meant}
+        assert commands._recipe_flags(Namespace(model=said, data_path=None)) == {'model': meant}
 
 def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
     import pytest
@@ -68,3 +69,35 @@ def test_a_folder_with_a_broken_picture(tmp_path):
     assert good.returncode == 0, good.stderr
     row = json.loads((tmp_path/'run/result.json').read_text())
     assert row['data']['n_train'] == 15 and row['data']['n_scored'] == 6 and row['config']['n_classes'] == 2
+
+def test_a_command_of_the_one_program(tmp_path):
+    flags = 'finetune --pretrained_weight nowhere'.split()
+    done = script('main', *flags, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'nowhere' in done.stderr, done.stderr
+    assert script('main', '--help', cwd=tmp_path).stdout.startswith('usage: dems {pretrain,finetune,')
+    assert script('main', 'train', cwd=tmp_path).returncode == 2
+
+def test_wrong_values_end_in_one_line_that_names_the_flag(tmp_path):
+    for flags, said in (('--device x', "argument --device: 'x' is no device here: give cpu"),
+                        ('--epochs x', 'argument --epochs'), ('--shift -1', 'shift is -1: give 0 or more'),
+                        ('--image_size 0', 'image_size is 0: give 1 or more'), ('--bs 3', 'unrecognized arguments'),
+                        ('--batch_size 0', '--batch_size is 0: give 1 or more'), ('--eps -1', 'eps is -1.0'),
+                        ('--dataset imagenet', "unknown data set 'imagenet'"), ('--model x', "unknown model 'x'")):
+        flags = f'{flags} --dry_run' if '--model' in flags else flags
+        done = script('pretrain', *flags.split(), cwd=tmp_path)
+        assert done.returncode == 2 and said in done.stderr.splitlines()[-1], (flags, done.stderr)
+        assert 'Traceback' not in done.stderr and not any(tmp_path.iterdir())
+
+def test_a_folder_of_pictures_is_noticed(tmp_path):
+    import numpy as np
+    from PIL import Image
+    for name in ('cat', 'dog'):
+        (tmp_path/'photos'/name).mkdir(parents=True)
+        for i in range(10):
+            picture = np.random.default_rng(i).integers(0, 255, (20, 30, 3), np.uint8)
+            Image.fromarray(picture).save(tmp_path/'photos'/name/f'{i}.png')
+    before = sorted(tmp_path.rglob('*'))
+    done = script('pretrain', '--data_path', 'photos', '--dry_run', cwd=tmp_path)
+    assert done.returncode == 0 and '(--dataset folder)' in done.stdout, done.stderr
+    assert '2 classes (cat, dog)' in done.stdout and '"image_size": 256' in done.stdout
+    assert sorted(tmp_path.rglob('*')) == before

@@ -1,0 +1,211 @@
+"""The CUDA path, run without a GPU: on a stand-in for CUDA whose numbers are rubbish.
+
+What is looked at is everything but numbers: that nothing raises, that nothing is on the wrong
+device, which precision and which kernel is chosen, and that no training step waits for the device.
+"""
+import importlib.util, json, os, pytest, re, socket, sys
+from pathlib import Path
+
+pytestmark = pytest.mark.fake_cuda
+root = Path(__file__).parent.parent
+nothing = dict(H2D=0, D2H=0, SYNC_STREAM=0, SYNC_DEVICE=0, SYNC_EVENT=0)
+
+# Faults that are known and mended elsewhere. At the merge, a line goes when its test passes.
+def known(name, why): return pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=why))
+normalize = 'Normalize makes mean and std from Python numbers in every batch (15.2.2)'
+restored = 'resume leaves the losses on the host, and the checkpoint stacks them (15.2.1)'
+
+# ---- a training step, its loader and its augmentation
+ways = 'bf16', 'fp16', 'fp32', 'colour', 'colour, host', 'colour, 256 px'
+own = ['paper, one_cycle, auto', *(f'paper, {w}' for w in ways)]
+normalized = [f'{k}, {w}' for k in ('light', 'fine-tune') for w in ways]
+every = [*own, *(known(n, normalize) for n in normalized)]
+
+@pytest.mark.parametrize('name', every)
+def test_no_step_waits(scene, name):
+    "Pictures on the host come over in a copy that nobody waits for: pictures and classes."
+    seen = scene('recipes', 'recipes')[name]
+    assert seen['n_steps'] > 2, 'nothing was counted'
+    allowed = nothing | (dict(H2D=2) if 'host' in name else {})
+    assert seen['step'] == allowed, '\n'.join(seen['places'])
+
+@pytest.mark.parametrize('name', every)
+def test_where_a_wait_is_an_error_there_is_none(scene, name):
+    assert scene('recipes', 'recipes')[name]['error'] is None
+
+@pytest.mark.parametrize('name', [known(n, normalize) for n in (*own, *normalized)])
+def test_an_epoch_waits_five_times_at_most(scene, name):
+    "For the smoothed loss, the loss and the accuracy; the order of the pictures is brought over."
+    epoch = scene('recipes', 'recipes')[name]['epoch']
+    waited = sum(epoch.get(k, 0) for k in ('SYNC_STREAM', 'SYNC_DEVICE', 'SYNC_EVENT'))
+    assert 1 <= waited <= 5 and epoch['D2H'] == 3
+
+@pytest.mark.parametrize('name', [*own, *normalized])
+def test_each_recipe_trains_and_scores_on_the_card(scene, name):
+    seen = scene('recipes', 'recipes')[name]
+    assert seen['device'] == 'cuda:0' and seen['scored'] in (64, 100, 320)
+    precision = name.rpartition(', ')[2]
+    wanted = dict(fp16='torch.float16', fp32='torch.float32').get(precision, 'torch.bfloat16')
+    assert seen['dtype'] == wanted and seen['scaler'] == (precision == 'fp16')
+
+# ---- what is chosen
+@pytest.mark.parametrize('kind', ['light', 'paper', 'fine-tune', 'paper, one_cycle'])
+def test_on_a_t4_nothing_chooses_bf16(scene, kind):
+    seen = scene('auto', 'auto', 'T4')[kind]
+    assert seen['dtype'] in ('torch.float32', 'torch.float16') and seen['device'] == 'cuda:0'
+    assert seen['scaler'] == (seen['dtype'] == 'torch.float16')
+
+def test_attention_kernels(scene):
+    "None is the plain one, with its table of all pairs, but bf16 on a T4, which nothing chooses."
+    h100, t4 = scene('kernels', 'runs'), scene('kernels', 'auto', 'T4')
+    assert h100['bf16, 0.05'] in ('flash', 'cuDNN') and h100['bf16, 0.0'] in ('flash', 'cuDNN')
+    assert h100['fp32, 0.05'] == t4['fp32, 0.05'] == t4['fp16, 0.05'] == 'memory-efficient'
+    assert 'plain' not in [v for k, v in (h100 | t4).items() if not k.startswith('bf16')]
+    assert t4['bf16, 0.05'] == 'plain'
+
+# ---- stop and go on
+stops = ['light, last step', 'light, scoring'] + [f'{k}, in an epoch' for k in (
+    'light', 'paper', 'fine-tune', 'paper, one_cycle', 'light, fp16', 'light, fp32')]
+@pytest.mark.parametrize('name', [known(n, restored) for n in stops])
+def test_a_stopped_run_goes_on(scene, name):
+    seen = scene('resume', 'runs')[name]
+    assert isinstance(seen, dict), seen
+    assert (seen['epochs'], seen['losses'], seen['scored']) == (2, 10, 100)
+    assert seen['on'] == 'cpu' and seen['device'] == 'stand-in for an H100'
+    assert seen['precision'] == dict(fp16='fp16', fp32='fp32').get(name.split(', ')[1], 'bf16')
+
+@pytest.mark.xfail(strict=False, reason='an fp16 run resumed in bf16 has no scaler (15.2.6)')
+def test_a_run_goes_on_in_another_precision(scene):
+    assert scene('other_precision', 'runs')['epochs'] == 2
+
+@pytest.mark.xfail(strict=False, reason='the scaler steps before GradientClip in fp16 (15.2.5)')
+def test_gradients_are_clipped_in_every_precision(scene):
+    assert scene('clip', 'runs') == dict(fp32=10, fp16=10)
+
+def test_the_second_stage_starts_from_the_first(scene):
+    assert scene('stages', 'runs') == dict(source='model.safetensors', scored=100)
+
+@pytest.mark.xfail(strict=False, reason='the metrics add in double, which MPS refuses (15.2.5)')
+def test_nothing_is_computed_in_double(scene): assert scene('float64', 'runs') == []
+
+# ---- memory
+@pytest.mark.parametrize('name', ['dems_tiny, bf16', 'dems_tiny, fp32', 'dems_small, bf16',
+                                  'dems_small, fp32'])
+def test_the_memory_estimate_is_the_allocators(scene, name):
+    "At batch 256 within a tenth: it was 2.4 times too high."
+    assert 1 < scene('memory', 'runs')[name] < 1.1
+
+def test_the_batch_that_is_said_to_fit_on_a_t4_fits(scene):
+    seen = scene('fits', 'auto', 'T4')
+    assert 64 <= seen['most'] < 256 and seen['fits'] and not seen['more']
+
+def test_what_to_expect_of_a_card(scene):
+    h100, t4 = scene('expected', 'runs'), scene('expected', 'auto', 'T4')
+    assert h100['precision'] == "'auto' is bf16" and 'bfloat16' not in h100
+    assert t4['precision'] == "'auto' is fp32" and 'fp16' in t4['bfloat16']
+    assert 'bf16' not in ' '.join(t4.values()) and 'plain' not in ' '.join(t4.values())
+    assert 'bf16' in h100['dems_nano, batch 256'] and 'fp16' in t4['dems_nano, batch 256']
+
+# ---- compiled
+@pytest.mark.parametrize('kind,graphs', [('light', 1), ('paper', 2), ('fine-tune', 1)])
+def test_compiled_once_over_epochs_and_fits(scene, kind, graphs):
+    "The model, and the paper's augmentation; scoring between epochs compiles nothing."
+    seen = scene('graphs', 'runs')[kind]
+    assert (seen['graphs'], seen['breaks']) == (graphs, 0)
+
+@pytest.mark.parametrize('kind', ['paper', *(known(k, normalize) for k in ('light', 'fine-tune'))])
+def test_a_compiled_step_does_not_wait(scene, kind):
+    assert scene('graphs', 'runs')[kind]['step'] == nothing
+
+def test_batches_of_other_sizes(scene):
+    "Graphs after train 8, train 8, score 8, score 5, score 3, train 8."
+    seen = scene('graphs', 'runs')['batches']
+    assert seen == {'None': [1, 1, 2, 3, 3, 3], 'True': [1, 1, 2, 2, 2, 2]}
+
+@pytest.mark.skipif(not os.environ.get('DEMS_SLOW'), reason='two minutes: set DEMS_SLOW=1')
+def test_two_blocks_through_inductor(scene): assert scene('inductor', 'inductor')['TRITON'] > 100
+
+# ---- pictures, commands
+def test_pictures_of_a_model_on_the_card(scene):
+    seen = scene('pictures', 'runs')
+    assert seen['shape'] == [17, 85] and len(seen['shown']) == 4
+
+module = 'commands' if (root/'dems_nb/commands.py').exists() else 'cli'
+@pytest.mark.parametrize('card', ['H100', 'T4'])
+def test_the_doctor(fake_cuda, card):
+    code = f'import kit; from dems_nb.{module} import doctor; doctor()'
+    said = fake_cuda('-c', code, '--data_path', 'nowhere', card=card)
+    assert re.search(rf'\[OK\] +GPU 0: stand-in for an? {card}', said)
+    assert f'[{"OK" if card == "H100" else "FAIL"}]' in next(
+        l for l in said.splitlines() if 'GPU 0 bfloat16' in l)
+    assert 'everything that is required works' in said
+
+# ---- the half hour, in small
+def dry(fake_cuda, script, *flags, code=0, **kw):
+    "A script of bench/ on the stand-in, where numbers are no concern."
+    run = ('import kit, runpy, sys; sys.argv.pop(0); '
+           'runpy.run_path(sys.argv[0], run_name="__main__")')
+    return fake_cuda('-c', run, f'bench/{script}', *flags, code=code, **kw)
+
+def test_the_battery_runs_and_goes_on(fake_cuda, tmp_path):
+    "In two commands, of which the first has no time; compiled elsewhere, here eager."
+    file = tmp_path/'b.json'
+    flags = ('dems_nano --dataset sample --n_train 320 --holdout 60 --batch_size 64 --rounds 1 '
+             f'--steps 1 --eager --parts waits memory ways step epoch --out {file}').split()
+    dry(fake_cuda, 'battery.py', *flags, '--minutes', 0, code=3)
+    dry(fake_cuda, 'battery.py', *flags)
+    done = json.loads(file.read_text())
+    own = done['dems_nano']
+    assert done['failed'] == {} and own['machine']['device'] == 'stand-in for an H100'
+    assert set(own['waits']) == {'light', 'paper', 'finetune'} and own['waits']['paper'] == []
+    assert own['memory']['peak_bytes'] > 2**20 and own['epoch']['images'] == 320
+
+def test_the_pair_on_a_card_in_one_call(fake_cuda, tmp_path):
+    flags = ('pair --models dems_nano vit_nano --dataset sample --n_train 130 --holdout 60 '
+             f'--batch_size 64 --minutes .5 --eager --out {tmp_path}').split()
+    said = dry(fake_cuda, 'runs.py', *flags, '--slice', 5)
+    back = sorted(p.name for p in (tmp_path/'back').iterdir())
+    assert back == ['dems_nano-s0', 'ledger', 'vit_nano-s0'] and said.count(': done') == 2
+
+# ---- several cards
+@pytest.fixture(scope='module')
+def two(fake_cuda, tmp_path_factory):
+    "What each of two processes saw."
+    pytest.importorskip('accelerate', reason='several processes need accelerate')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = str(s.getsockname()[1])
+    said = fake_cuda('-m', 'torch.distributed.run', '--nproc_per_node', 2, '--master_port', port,
+                     'tests/fake_cuda/scenes.py', 'two_cards', tmp_path_factory.mktemp('two'),
+                     cards=2, ACCELERATE_MIXED_PRECISION='fp16')
+    return [json.loads(l) for l in said.splitlines() if l.startswith('{')]
+
+def test_the_second_cards_clock(two): assert two[0]['second_card'] == ['cuda:1', 'cuda:1']
+
+@pytest.mark.xfail(strict=False, reason=f'{restored}; the smoothed loss stays on the host (15.2.6)')
+def test_two_processes_with_nccl(two):
+    "They train, stop, go on, and the environment's mixed precision is none of theirs."
+    rows = [r['two_cards'] for r in two]
+    assert len(rows) == 2 and not [r for r in rows if 'error' in r], rows
+    first = next(r for r in rows if r.get('rank') == 0)
+    assert first['backend'] == 'nccl' and first['result']['processes'] == 2
+    assert first['result']['data']['n_scored'] == 100 and all(r['reduced'] > 30 for r in rows)
+    assert first['mixed_precision'] == 'no'
+
+# ---- the tests for a real card, up to their numbers
+def test_the_tests_marked_cuda_run_up_to_their_numbers(fake_cuda, tmp_path):
+    "Those that look at numbers fail by a comparison, nothing else fails; nothing is compiled."
+    numbers = '''test_on_cuda_nothing_waits_and_the_result_is_the_cpus test_same_on_cuda
+        test_pictures_on_host_and_device_give_the_same test_on_cuda_compiled_is_eager_is_plain
+        test_everything_works_for_a_model_on_the_gpu'''.split()
+    file = tmp_path/'junit.xml'
+    fake_cuda('-c', 'import kit, pytest, sys; pytest.main(sys.argv[1:])', '-m', 'cuda', '-q', '-p',
+              'no:cacheprovider', f'--junitxml={file}', 'tests', TORCHDYNAMO_DISABLE='1')
+    from xml.etree import ElementTree
+    cases = [c for c in ElementTree.parse(file).iter('testcase')]
+    assert len(cases) >= 14
+    for c in cases:
+        bad = [*c.findall('failure'), *c.findall('error')]
+        text = bad[0].get('message') if bad else ''
+        by_numbers = c.get('name').split('[')[0] in numbers and re.match('(?i)assert', text)
+        assert not bad or by_numbers, f'{c.get("name")}: {text}'

@@ -1,0 +1,258 @@
+"A run owns its files, holds its folder, loses nothing, and hands back an ordinary Learner."
+import json, os, pytest, signal, subprocess, sys, threading, time, torch
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from fastai.callback.tracker import EarlyStoppingCallback
+from dems_nb import learner as L, run as R
+from dems_nb.weights import load_model, read_safetensors
+
+root = Path(__file__).parent.parent
+tiny = L.Recipe(n_train=160, holdout=100, bs=32, epochs=2, precision='fp32')
+
+def go(folder, recipe=tiny, **kw): return R.train(recipe, folder, device='cpu', bar=False, **kw)
+
+class Do(R.Callback):
+    "Do something before one batch."
+    order = 0
+    def __init__(self, epoch, step, action):
+        self.where = epoch, step
+        self.action = action
+    def before_batch(self):
+        if self.training and (self.epoch, self.iter) == self.where: self.action(self.learn)
+
+def stop(learn): signal.raise_signal(signal.SIGINT)
+def fail(learn): raise RuntimeError('boom')
+def visible(folder): return sorted(p.name for p in Path(folder).iterdir() if p.name[0] != '.')
+def contents(folder): return {n: (folder/n).read_bytes() for n in visible(folder) if (folder/n).is_file()}
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('done')/'run'
+    go(folder)
+    return folder
+
+# what is not the run's stays
+
+@pytest.mark.parametrize('name', R._owned)
+@pytest.mark.parametrize('how', [{}, dict(resume=True), dict(overwrite=True)], ids=str)
+def test_a_folder_with_somebody_elses_file_is_refused(tmp_path, name, how):
+    (tmp_path/name).write_text('the only copy')
+    with pytest.raises(FileExistsError, match=f'holds {name}, which no run of this kit wrote'): go(tmp_path, **how)
+    assert contents(tmp_path) == {name: b'the only copy'}
+
+def test_a_dangling_link_of_such_a_name_is_refused(tmp_path):
+    (tmp_path/'model.safetensors').symlink_to(tmp_path/'nowhere')
+    with pytest.raises(FileExistsError, match='holds model.safetensors'): go(tmp_path)
+    assert (tmp_path/'model.safetensors').is_symlink()
+
+def test_other_files_in_the_folder_are_not_touched(tmp_path):
+    others = {'a.safetensors': b'1', '.b.safetensors.x': b'2', 'notes.txt': b'3', 'old.checkpoint.safetensors': b'4'}
+    for name, data in others.items(): (tmp_path/name).write_bytes(data)
+    go(tmp_path)
+    go(tmp_path, replace(tiny, seed=1), overwrite=True)
+    assert {name: (tmp_path/name).read_bytes() for name in others} == others
+
+@pytest.mark.parametrize('what', ['file', 'folder'])
+def test_the_folder_of_the_pretrained_weights_is_refused(tmp_path, done, what):
+    folder = tmp_path/'models'
+    folder.mkdir()
+    (folder/'a.safetensors').write_bytes((done/'model.safetensors').read_bytes())
+    source = folder/'a.safetensors' if what == 'file' else folder
+    for how in ({}, dict(resume=True), dict(overwrite=True)):
+        with pytest.raises(ValueError, match='the pretrained weights lie in'): go(folder, pretrained=source, **how)
+    assert visible(folder) == ['a.safetensors']
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path/'f').write_text('mine')
+    with pytest.raises(ValueError, match='f is a file: give a folder'): go(tmp_path/'f')
+    assert (tmp_path/'f').read_text() == 'mine'
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError): go(tmp_path/'new', replace(tiny, n_train=7))
+    assert not (tmp_path/'new').exists()
+
+# an old run stays until the new one has something to put in its place
+
+def bad_optimizer(learn): raise ValueError('no such optimizer')
+
+@pytest.mark.parametrize('where', [(0, 0), (0, 4)], ids=str)
+def test_overwrite_keeps_the_old_run_until_the_first_checkpoint(tmp_path, where):
+    go(tmp_path/'run')
+    before = contents(tmp_path/'run')
+    with pytest.raises(RuntimeError): go(tmp_path/'run', replace(tiny, seed=1), overwrite=True, cbs=[Do(*where, fail)])
+    assert contents(tmp_path/'run') == before and not (tmp_path/'run'/R._new).exists()
+    assert load_model(tmp_path/'run/model.safetensors')
+    go(tmp_path/'run', resume=True)                                     # it is still the run it was
+
+def test_overwrite_with_bad_numbers_touches_nothing(tmp_path, done):
+    before = contents(done)
+    with pytest.raises(ValueError, match='eps is -1'): go(done, replace(tiny, eps=-1), overwrite=True)
+    assert contents(done) == before
+
+def test_overwrite_replaces_the_run_at_its_first_checkpoint(tmp_path):
+    go(tmp_path/'run')
+    other = replace(tiny, seed=1)
+    with pytest.raises(R.Interrupted): go(tmp_path/'run', other, overwrite=True, cbs=[Do(1, 2, stop)])
+    assert visible(tmp_path/'run') == ['checkpoint.safetensors', 'dems_run.json', 'environment.json', 'history.csv',
+                                       'log.txt', 'recipe.json']
+    go(tmp_path/'run', other, resume=True)
+    whole = go(tmp_path/'whole', other)
+    again = load_model(tmp_path/'run/model.safetensors').state_dict()
+    assert all(torch.equal(v, again[k]) for k, v in whole.model.state_dict().items())
+    assert (tmp_path/'run/history.csv').read_text() == (tmp_path/'whole/history.csv').read_text()
+
+# one run a folder
+
+def test_a_second_run_is_told_who_has_the_folder(tmp_path):
+    tried = []
+    def second(learn):
+        with pytest.raises(RuntimeError, match=f'is being trained into by process {os.getpid()} on '):
+            go(tmp_path, replace(tiny, seed=1))
+        tried.append(True)
+    go(tmp_path, cbs=[Do(0, 1, second)])
+    assert tried and json.loads((tmp_path/'recipe.json').read_text())['seed'] == 0
+    go(tmp_path, resume=True)                                           # and is free afterwards
+
+def test_a_dead_holders_lock_is_free(tmp_path):
+    code = ('import os, signal, sys; from dems_nb import learner as L, run as R\n'
+            'class Die(R.Callback):\n'
+            '    def after_batch(self): os.kill(os.getpid(), signal.SIGKILL)\n'
+            'R.train(L.Recipe.from_json(sys.argv[1]), sys.argv[2], device="cpu", bar=False, cbs=[Die()])')
+    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, tiny.to_json(), str(tmp_path/'run')], cwd=root)
+    assert out.returncode == -signal.SIGKILL and (tmp_path/'run'/R._holder).exists()
+    go(tmp_path/'run', resume=True)
+
+def test_a_failed_run_lets_go(tmp_path):
+    with pytest.raises(RuntimeError, match='boom'): go(tmp_path, cbs=[Do(0, 1, fail)])
+    go(tmp_path, resume=True)
+
+# resuming
+
+def test_a_checkpoint_can_be_taken_to_a_new_folder(tmp_path):
+    with pytest.raises(R.Interrupted): go(tmp_path/'a', cbs=[Do(1, 2, stop)])
+    go(tmp_path/'b', resume=tmp_path/'a/checkpoint.safetensors')
+    whole = go(tmp_path/'whole')
+    state = load_model(tmp_path/'b/model.safetensors').state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in whole.model.state_dict().items())
+
+def test_what_cannot_be_meant_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='resume is True and there is no folder'): R.train(tiny, resume=True)
+    dls = L.recipe_dls(tiny, 'cpu')
+    with pytest.raises(ValueError, match='device is cuda and the data lives on cpu'): R.train(tiny, dls=dls, device='cuda')
+
+@pytest.mark.parametrize('key, shape', [('optim.3.exp_avg', (1,)), ('optim.3.step', (2,)), ('model.cls_token', (1, 1, 8)),
+                                        ('optim.999.exp_avg', (4,))])
+def test_a_checkpoint_of_other_shapes_is_refused_before_anything_is_loaded(tmp_path, key, shape):
+    with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(1, 2, stop)])
+    tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')
+    R.write_checkpoint(tmp_path/'checkpoint.safetensors', {**tensors, key: torch.zeros(shape)}, notes)
+    with pytest.raises(ValueError, match='does not fit the model'): go(tmp_path, resume=True)
+
+def test_the_losses_go_on_where_the_device_has_them(tmp_path):
+    "On a GPU the losses of a resumed run are stacked with new ones: both must be on the device of the data."
+    with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(1, 2, stop)])
+    tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')
+    learn = L.make_learner(tiny, device='cpu')
+    learn.add_cb(R.EpochLog(R.NoFolder(), tiny))
+    learn.create_opt()
+    learn.dls = SimpleNamespace(device=torch.device('meta'))
+    R.restore_state(learn, tensors, notes)
+    assert {l.device.type for l in learn.recorder.losses} == {'meta'}
+    assert learn.recorder.smooth_loss.val.device.type == 'meta'
+
+def test_a_run_in_float16_goes_on_in_another_precision_if_told(tmp_path):
+    half = replace(tiny, precision='fp16')
+    with pytest.raises(R.Interrupted): go(tmp_path, half, cbs=[Do(1, 2, stop)])
+    go(tmp_path, tiny, resume=True, allow_changes=True)
+
+# the Learner that is handed back
+
+@pytest.fixture
+def resumed(tmp_path):
+    with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(1, 2, stop)])
+    return go(tmp_path, resume=True)
+
+def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+def test_no_later_call_puts_old_weights_back(resumed):
+    before = weights(resumed)
+    with resumed.no_bar(), resumed.no_logging():
+        resumed.validate()
+        resumed.get_preds()
+        assert torch.equal(weights(resumed), before)
+        resumed.lr_find(show_plot=False, num_it=8)
+        assert torch.equal(weights(resumed), before)
+        resumed.fit(1, 1e-3)
+    assert len(resumed.recorder.values) == 1 and not torch.equal(weights(resumed), before)
+
+def test_a_later_fit_is_not_the_runs(resumed):
+    before = contents(resumed.path)
+    with resumed.no_bar(), resumed.no_logging(): resumed.fit(2, 1e-3)
+    assert contents(resumed.path) == before
+
+def test_the_runs_callbacks_are_gone(resumed):
+    names = {type(cb).__name__ for cb in resumed.cbs}
+    assert not names & {'EpochLog', 'Checkpoint', 'EpochLR'} and resumed.rows[-1]['epoch'] == 2
+
+def test_more_metrics(tmp_path):
+    from fastai.metrics import error_rate
+    learn = L.make_learner(tiny, device='cpu')
+    class Metric(R.Callback):
+        order = -9
+        def before_fit(self): self.learn._metrics = self.learn._metrics + [L.AvgLoss()]
+    rows = go(tmp_path, cbs=[Metric()]).rows
+    assert set(rows[0]) >= {'epoch', 'lr', 'train_loss', 'valid_loss', 'accuracy', 'loss'}
+
+def test_an_early_stop_is_told_as_it_was(tmp_path):
+    longer = replace(tiny, epochs=6)
+    early = lambda: EarlyStoppingCallback(monitor='valid_loss', min_delta=10, patience=1)
+    learn = go(tmp_path, longer, cbs=[early()])
+    result = json.loads((tmp_path/'result.json').read_text())
+    assert (result['epochs'], result['images_seen'], result['callbacks']) == (2, 320, ['EarlyStoppingCallback'])
+    again = go(tmp_path, longer, resume=True, cbs=[early()])            # it is finished, and stays so
+    assert torch.equal(weights(again), weights(learn))
+    assert json.loads((tmp_path/'result.json').read_text())['epochs'] == 2
+
+# values that are not finite
+
+class Spoil(R.Callback):
+    "Make the gradients of one step infinite."
+    order = 5
+    def __init__(self, epoch, step): self.where = epoch, step
+    def before_step(self):
+        if (self.epoch, self.iter) != self.where: return
+        for p in self.model.parameters(): p.grad.fill_(float('nan'))
+
+@pytest.mark.parametrize('every', [0., 60.])
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path, every, capsys):
+    with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(0, 2, stop)])
+    before = (tmp_path/'checkpoint.safetensors').read_bytes()
+    with pytest.raises(FloatingPointError) as e: go(tmp_path, resume=True, save_every=every, cbs=[Spoil(0, 3)])
+    assert str(e.value) == ('the training came to values that are not finite in epoch 1: '
+                            f'give a lower lr than {tiny.lr}')
+    tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')
+    assert all(t.isfinite().all() for t in tensors.values())
+    if every: assert (tmp_path/'checkpoint.safetensors').read_bytes() == before
+    else: assert notes['step'] == 3
+    go(tmp_path, resume=True)
+
+def test_which_of_lr_decay_and_pictures_it_was():
+    learn = L.make_learner(tiny, device='cpu')
+    assert 'give a lower lr than 0.002' in R.why_not_finite(learn, tiny, 0)
+    assert 'give a lower wd' in R.why_not_finite(learn, replace(tiny, wd=600.), 0)
+    floats = learn.dls.train.dataset.x.float()
+    floats[3] = float('nan')
+    learn.dls.train.dataset = learn.dls.train.dataset._replace(x=floats)
+    assert 'the pictures hold such values' in R.why_not_finite(learn, tiny, 0)
+
+# the record is what ran
+
+def test_pretrained_weights_of_another_model_are_refused(tmp_path, done):
+    for changes, said in ((dict(model='vit_nano'), 'arch'), (dict(patch_size=8), 'patch_sizes')):
+        with pytest.raises(ValueError, match=f'with {said} .* and the pretrained weights have'):
+            go(tmp_path/'new', replace(tiny, **changes), pretrained=done)
+    assert not (tmp_path/'new').exists()
+
+def test_class_names_travel_with_the_weights(done):
+    assert json.loads(read_safetensors(done/'model.safetensors')[1]['classes'])[9] == 'Ankle boot'
