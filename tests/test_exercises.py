@@ -226,7 +226,7 @@ def test_a_checker_says_in_a_line_what_each_function_is(path):
         assert inner or text and len(text.splitlines()[0]) > 3, f'{path.name}: {node.name}'
 
 
-@pytest.mark.parametrize('path', [*modules, Path(__file__)], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [*modules, *files, Path(__file__)], ids=lambda path: path.stem)
 def test_lines_are_at_most_100_columns(path):
     wide = [line for line in path.read_text(encoding='utf-8').splitlines() if len(line) > 100]
     assert not wide, wide

@@ -554,7 +554,8 @@ def check_gain(luck, p, n, k):
     except Wrong as problem:
         number = plain_number(answer)
         if not isinstance(number, (int, float)): raise
-        again = plain_number(ask(luck, p, n, k, case=case))
+        calls = [plain_number(ask(luck, p, n, k, case=case)) for _ in range(8)]   # two may coincide
+        again = max(calls, key=lambda other: abs(number - other))
         if abs(number - again) > .08*truth:
             raise Wrong(f'{case}: one call gives {number:.4f} and the next {again:.4f}: '
                         'simulate it more often, 10,000 rows') from None

@@ -1,6 +1,7 @@
-"Plausible wrong answers to the exercises of chapter 07: (what the message must name, the answer's code)."
+"Plausible wrong answers to the exercises of chapter 07: (words of the message, code)."
 
-def rate(e='step // steps', up='floor + (peak - floor)*e/max(warmup - 1, 1)', turn='math.pi*j/n', n='epochs - warmup', height='peak - floor', cond='e < warmup'):
+def rate(e='step // steps', up='floor + (peak - floor)*e/max(warmup - 1, 1)', turn='math.pi*j/n',
+    n='epochs - warmup', height='peak - floor', cond='e < warmup'):
     return f'''
 def my_lr(step, steps, epochs, warmup, peak, floor):
     e = {e}
@@ -37,7 +38,13 @@ mistakes = {
     ('both its ends are included', rate(up='floor + (peak - floor)*e/warmup')),
     ('it begins at the floor', rate(up='peak*e/max(warmup - 1, 1)')),
     ('its first epoch has the floor', rate(up='floor + (peak - floor)*(e + 1)/warmup')),
-    ('it ends at the floor', 'def my_lr(step, steps, epochs, warmup, peak, floor):\n    e = step // steps\n    return lr_schedule(epochs, warmup, peak, floor)[e] if e < warmup else peak*(1 + math.cos(math.pi*(e - warmup)/(epochs - warmup)))/2'),
+    ('it ends at the floor',
+     '''
+def my_lr(step, steps, epochs, warmup, peak, floor):
+    e = step // steps
+    if e < warmup: return lr_schedule(epochs, warmup, peak, floor)[e]
+    return peak*(1 + math.cos(math.pi*(e - warmup)/(epochs - warmup)))/2
+'''),
     ('that is the step inside the epoch', rate('step % steps')),
     ('stretched over all epochs', rate(n='epochs')),
     ('not after the warm-up', rate(turn='math.pi*e/epochs')),
@@ -57,20 +64,29 @@ def my_lr(step, steps, epochs, warmup, peak, floor):
     ('half a cosine ends at π', rate(turn='2*math.pi*j/n')),
     ('the floor is added on top', rate(height='peak')),
     ('raised ZeroDivisionError', rate(up='floor + (peak - floor)*e/(warmup - 1)')),
-    ('one number, not', 'def my_lr(step, steps, epochs, warmup, peak, floor): return lr_schedule(epochs, warmup, peak, floor)')],
+    ('one number, not',
+     '''
+def my_lr(step, steps, epochs, warmup, peak, floor):
+    return lr_schedule(epochs, warmup, peak, floor)
+''')],
 '07.2': [
     ('the mean was taken over the classes too', loss('-(targets*log_p).mean()')),
     ('the images were summed', loss('-(targets*log_p).sum()')),
-    ('softmax over the wrong axis, the images', loss('-(targets*log_p).sum(1).mean()', log='logits.log_softmax(0)')),
+    ('softmax over the wrong axis, the images',
+     loss('-(targets*log_p).sum(1).mean()', log='logits.log_softmax(0)')),
     ('the sign is wrong', loss('(targets*log_p).sum(1).mean()')),
     ('yes or no', loss('nn.functional.binary_cross_entropy_with_logits(logits, targets)')),
     ('this is a squared error', loss('((logits.softmax(1) - targets)**2).sum(1).mean()')),
     ('the logarithm is missing', loss('-(targets*logits.softmax(1)).sum(1).mean()')),
-    ('softmax was taken twice', loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log_softmax(1)')),
+    ('softmax was taken twice',
+     loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log_softmax(1)')),
     ('the targets were made hard', loss('nn.functional.cross_entropy(logits, targets.argmax(1))')),
     ('that is the divergence', loss('nn.functional.kl_div(log_p, targets, reduction="batchmean")')),
-    ('left the range of float32', loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log()')),
-    ('left the range of float32', loss('-(targets*log_p).sum(1).mean()', log='logits - logits.exp().sum(1, keepdim=True).log()')),
+    ('left the range of float32',
+     loss('-(targets*log_p).sum(1).mean()', log='logits.softmax(1).log()')),
+    ('left the range of float32',
+     loss('-(targets*log_p).sum(1).mean()',
+         log='logits - logits.exp().sum(1, keepdim=True).log()')),
     ('the loss is one number, this is a Tensor of shape (2,)', loss('-(targets*log_p).sum(1)')),
     ('and cross_entropy made it', loss('nn.functional.cross_entropy(logits, targets)')),
     ('and cross_entropy made it', loss('SoftCrossEntropy()(logits, targets)')),
@@ -96,15 +112,19 @@ why = 'b'
     ('over the regions: axis 2', common('mean(1)/g.square().sum()')),
     ('over the dims: axis 2', common('mean(3)/g.square().sum()')),
     ('the common part was counted once', common('g.mean(2).square().sum()/g.square().sum()')),
-    ('the sum was taken, not the mean', common('g.sum(2, keepdim=True).expand_as(g).square().sum()/g.square().sum()')),
+    ('the sum was taken, not the mean',
+     common('g.sum(2, keepdim=True).expand_as(g).square().sum()/g.square().sum()')),
     ('and not divided by L', common('g.sum(2).square().sum()/g.square().sum()')),
     ('these are lengths: square them', common('(mean(2)/g.square().sum()).sqrt()')),
-    ('absolute values were summed', common('g.mean(2, keepdim=True).expand_as(g).abs().sum()/g.abs().sum()')),
-    ('the shares of images were averaged', common('(g.mean(2).square().sum((1, 2))*g.shape[2]/g.square().sum((1, 2, 3))).mean()')),
+    ('absolute values were summed',
+     common('g.mean(2, keepdim=True).expand_as(g).abs().sum()/g.abs().sum()')),
+    ('the shares of images were averaged',
+     common('(g.mean(2).square().sum((1, 2))*g.shape[2]/g.square().sum((1, 2, 3))).mean()')),
     ('counted 8 times, as in dems_nano', common('g.mean(2).square().sum()*8/g.square().sum()')),
     ('var divides by L − 1', common('1 - g.var(2).sum()*g.shape[2]/g.square().sum()')),
     ('1 minus it', common('1 - mean(2)/g.square().sum()')),
-    ('sum first, then divide', common('(g.mean(2).square().sum(-1)*g.shape[2]/g.square().sum((2, 3))).mean()')),
+    ('sum first, then divide',
+     common('(g.mean(2).square().sum(-1)*g.shape[2]/g.square().sum((2, 3))).mean()')),
     ('the gradient of the mixed tokens is not zero', common('mean(2)/g.square().sum()', 'a')),
     ('the columns are nearly equal', common('mean(2)/g.square().sum()', 'c'))],
 '07.4': [
@@ -114,23 +134,28 @@ why = 'b'
     ('half of the 95 % interval', luck('1.96*scores.std()')),
     ('√(2 log k)', luck('scores.std()*np.sqrt(2*np.log(k))')),
     ('these are pictures: divide by n', luck('(n*scores).max(1).mean() - n*p')),
-    ('n and k are swapped', luck('scores.max(1).mean() - p', draw='np.random.default_rng(0).binomial(k, p, (20_000, n))/k')),
+    ('n and k are swapped',
+     luck('scores.max(1).mean() - p',
+         draw='np.random.default_rng(0).binomial(k, p, (20_000, n))/k')),
     ('farthest from p, above or below', luck('abs(scores - p).max(1).mean()')),
-    ('too seldom: take 10,000 rows', luck('scores.max(1).mean() - p', draw='np.random.default_rng(8).binomial(n, p, (1, k))/n')),
+    ('too seldom: take 10,000 rows',
+     luck('scores.max(1).mean() - p', draw='np.random.default_rng(8).binomial(n, p, (1, k))/n')),
     ('one call gives', luck('scores.max(1).mean() - p', draw='np.random.binomial(n, p, (1, k))/n')),
-    ('too seldom: take 10,000 rows', luck('scores.max(1).mean() - p', draw='np.random.default_rng(3).binomial(n, p, (40, k))/n')),
+    ('too seldom: take 10,000 rows',
+     luck('scores.max(1).mean() - p', draw='np.random.default_rng(3).binomial(n, p, (40, k))/n')),
     ('divide by n', luck('n*scores.max(1).mean() - p')),
     ('the mean of the scores was taken', luck('p - p')),
     ('the worst score was taken', luck('scores.min(1).mean() - p')),
     ('measure from the true accuracy', luck('(scores.max(1) - scores.min(1)).mean()')),
     ('one score of all images together', luck('scores.mean(1).std()')),
     ('the best of all that was simulated', luck('scores.max(0).mean() - p')),
-    ('the best of all that was simulated', luck('scores.max() - p', draw='np.random.default_rng(0).binomial(n, p, (10_000, k))/n')),
+    ('the best of all that was simulated',
+     luck('scores.max() - p', draw='np.random.default_rng(0).binomial(n, p, (10_000, k))/n')),
     ('the gain is one number', luck('scores.max(1) - p')),
     ('each score spreads as much as before', luck('scores.max(1).mean() - p', 'a')),
     ('has k equal scores', luck('scores.max(1).mean() - p', 'c'))]}
 
-right = {                                                        # right answers, in another style than the folded one
+right = { # right answers, in another style than the folded one
 '07.1': ['''
 def my_lr(step, steps, epochs, warmup, peak, floor):
     e = int(step/steps)
@@ -141,10 +166,12 @@ def my_lr(step, steps, epochs, warmup, peak, floor):
 def soft_loss(logits, targets):
     logits, targets = logits.double().numpy(), targets.numpy()
     top = logits.max(1, keepdims=True)
-    return (targets*(top + np.log(np.exp(logits - top).sum(1, keepdims=True)) - logits)).sum()/len(logits)
+    return (targets*(top + np.log(np.exp(logits - top).sum(1,
+        keepdims=True)) - logits)).sum()/len(logits)
 why = 'b'
 ''', '''
-def soft_loss(logits, targets): return -torch.einsum('bc,bc->b', logits.log_softmax(-1), targets).mean().item()
+def soft_loss(logits, targets): return -torch.einsum('bc,bc->b', logits.log_softmax(-1),
+    targets).mean().item()
 why = 'b'
 '''],
 '07.4': ['''
@@ -160,9 +187,12 @@ def luck(p, n, k):
 why = 'b'
 '''],
 '07.3': ['''
-def common_share(g): return ((g.double() @ (1.1*g).double().mT).sum()/1.1/g.shape[2]/g.double().square().sum())
+def common_share(g):
+    products = g.double() @ (1.1*g).double().mT
+    return products.sum()/1.1/g.shape[2]/g.double().square().sum()
 why = 'b'
 ''', '''
-def common_share(g): return (g.sum(2) + 1e-6).square().sum()/g.shape[2]/g.square().sum()      # rounding, as it were
+def common_share(g): # with some rounding, as it were
+    return (g.sum(2) + 1e-6).square().sum()/g.shape[2]/g.square().sum()
 why = 'b'
 ''']}

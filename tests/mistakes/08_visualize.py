@@ -1,4 +1,4 @@
-"Plausible wrong answers to the exercises of chapter 08: (what the message must name, the answer's code)."
+"Plausible wrong answers to the exercises of chapter 08: (words of the message, code)."
 
 def rollout(step='residual*P + (1 - residual)*(a @ P)', heads='mean(0)', use='A', out='P'):
     return f'''
@@ -20,7 +20,8 @@ def scale_shares(P, scale):
 why = {why!r}
 '''
 
-def paint(add='w/((x1 - x0)*(y1 - y0))', where='y0:y1, x0:x1', out='heat', weights='P.T', boxes='layout.boxes.tolist()'):
+def paint(add='w/((x1 - x0)*(y1 - y0))', where='y0:y1, x0:x1', out='heat', weights='P.T',
+    boxes='layout.boxes.tolist()'):
     return f'''
 def paint(layout, P):
     heat = torch.zeros(len(P), layout.image_size, layout.image_size)
@@ -44,26 +45,39 @@ mistakes = {
     ('this is turned', rollout(out='P.T')),
     ('this is the last block alone', rollout(use='A[-1:]')),
     ('this is the first block alone', rollout(use='A[:1]')),
-    ('the blocks were averaged', 'def my_rollout(A, residual=.5): return residual*torch.eye(A[0].shape[-1]) + (1 - residual)*torch.stack(A).mean((0, 1))'),
+    ('the blocks were averaged',
+     '''
+def my_rollout(A, residual=.5):
+    return residual*torch.eye(A[0].shape[-1]) + (1 - residual)*torch.stack(A).mean((0, 1))
+'''),
     ('each head was rolled out by itself', '''
 def my_rollout(A, residual=.5):
     P = torch.eye(A[0].shape[-1])
     for a in A: P = residual*P + (1 - residual)*(a @ P)
     return P.mean(0)
 '''),
-    ('3 axes, not 2', 'def my_rollout(A, residual=.5):\n    P = torch.eye(A[0].shape[-1])\n    for a in A: P = residual*P + (1 - residual)*(a @ P)\n    return P'),
+    ('3 axes, not 2',
+     '''
+def my_rollout(A, residual=.5):
+    P = torch.eye(A[0].shape[-1])
+    for a in A: P = residual*P + (1 - residual)*(a @ P)
+    return P
+'''),
     ('raised AttributeError', 'def my_rollout(A, residual=.5): return A.mean(1).prod(0)')],
 '08.2': [
     ('this is turned', compose('first @ second')),
     ('this is the first mixing alone', compose('first.mT')),
     ('this is the second mixing alone', compose('second.mT')),
-    ('reshape does not turn a matrix', compose('(first @ second).reshape(len(first), second.shape[2], -1)')),
+    ('reshape does not turn a matrix',
+     compose('(first @ second).reshape(len(first), second.shape[2], -1)')),
     ('the regions were added up', compose("torch.einsum('rtl,rlk->kt', first, second)")),
     ('the regions were put one below the other', compose('(first @ second).mT.flatten(0, 1)')),
     ('one matrix for all regions', compose('torch.block_diag(*(first @ second).mT)')),
-    ('each region was mixed with all regions', compose("torch.einsum('rtm,sml->rlt', first, second)")),
+    ('each region was mixed with all regions',
+     compose("torch.einsum('rtm,sml->rlt', first, second)")),
     ('a softmax was taken again', compose('(first @ second).softmax(1).mT')),
-    ('the rows were divided by their largest', compose('(lambda p: p/p.amax(2, True))((first @ second).mT)')),
+    ('the rows were divided by their largest',
+     compose('(lambda p: p/p.amax(2, True))((first @ second).mT)')),
     ('the second matrix is turned the wrong way', compose('second @ first.mT')),
     ('size 1 would broadcast', compose('(first[:1] @ second[:1]).mT')),
     ('raised RuntimeError', compose('second.mT @ first'))],
@@ -83,8 +97,16 @@ def my_rollout(A, residual=.5):
     ('each pixel got the whole weight', paint('w')),
     ('divided by the side of the box', paint('w/(x1 - x0)')),
     ('rows and columns are swapped', paint(where='x0:x1, y0:y1')),
-    ('x1 and y1 are exclusive already', paint(where='y0:max(y1 - 1, y0 + 1), x0:max(x1 - 1, x0 + 1)', add='w/((x1 - x0)*(y1 - y0))')),
-    ('the scales overwrite each other', 'def paint(layout, P):\n    heat = torch.zeros(len(P), layout.image_size, layout.image_size)\n    for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), P.T): heat[:, y0:y1, x0:x1] = w[:, None, None]/((x1 - x0)*(y1 - y0))\n    return heat'),
+    ('x1 and y1 are exclusive already',
+     paint(where='y0:max(y1 - 1, y0 + 1), x0:max(x1 - 1, x0 + 1)', add='w/((x1 - x0)*(y1 - y0))')),
+    ('the scales overwrite each other',
+     '''
+def paint(layout, P):
+    heat = torch.zeros(len(P), layout.image_size, layout.image_size)
+    for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), P.T):
+        heat[:, y0:y1, x0:x1] = w[:, None, None]/((x1 - x0)*(y1 - y0))
+    return heat
+'''),
     ('the scales were averaged', paint(out='heat/len(layout.grids)')),
     ('scale by scale was assumed', paint(weights='P.T[layout.order]')),
     ('the weights were put into another order', paint(weights='P.T[layout.order.argsort()]')),
@@ -100,14 +122,15 @@ def paint(layout, P):
     ('the later tokens were added up', paint(out='heat.sum(0)')),
     ('each picture was divided by its largest value', paint(out='heat/heat.amax((1, 2), True)')),
     ('the boxes are a pixel too large', paint(where='y0:y1 + 1, x0:x1 + 1')),
-    ('divided by its sum, instead of each token', paint('w', out='heat/heat.sum((1, 2), keepdim=True)')),
+    ('divided by its sum, instead of each token',
+     paint('w', out='heat/heat.sum((1, 2), keepdim=True)')),
     ('it has what its row of P sums to', paint(out='heat/heat.sum((1, 2), keepdim=True)')),
     ('size 1 would broadcast', paint(out='heat.mean(0, keepdim=True)')),
     ('values differ', paint(where='y0:y1, x0', add='w[..., 0]/((x1 - x0)*(y1 - y0))')),
     ('values differ', paint(where='y0:y1')),
     ('raised IndexError', paint(where='y0:y1, x0:x1, 0'))]}
 
-right = {                                                        # right answers, in another style than the folded one
+right = { # right answers, in another style than the folded one
 '08.1': ['''
 from functools import reduce
 def my_rollout(A, residual=.5):
@@ -123,7 +146,8 @@ def compose(first, second):
     out = torch.zeros(R, second.shape[2], T)
     for r in range(R):
         for t in range(T):
-            for k in range(second.shape[2]): out[r, k, t] = sum(first[r, t, m]*second[r, m, k] for m in range(L))
+            for k in range(second.shape[2]): out[r, k, t] = sum(first[r, t, m]*second[r, m, k]
+                for m in range(L))
     return out
 '''],
 '08.3': ['''

@@ -1,7 +1,9 @@
-"Plausible wrong answers to the exercises of chapter 09: (what the message must name, the answer's code)."
+"Plausible wrong answers to the exercises of chapter 09: (words of the message, code)."
 
-def average(first='v.detach().clone()', d='min(self.decay, (1 + self.n)/(10 + self.n))', rule='d*self.a[k] + (1 - d)*v.detach()', n='0', state="{**self.a, 'n': torch.tensor(self.n)}",
-            load="self.n, self.a = int(state['n']), {k: v for k, v in state.items() if k != 'n'}", weights='self.a', more='pass'):
+def average(first='v.detach().clone()', d='min(self.decay, (1 + self.n)/(10 + self.n))',
+    rule='d*self.a[k] + (1 - d)*v.detach()', n='0', state="{**self.a, 'n': torch.tensor(self.n)}",
+            load="self.n, self.a = int(state['n']), {k: v for k, v in state.items() if k != 'n'}",
+            weights='self.a', more='pass'):
     return f'''
 class WeightAverage:
     def __init__(self, model, decay):
@@ -55,47 +57,62 @@ mistakes = {
     ('the plain mean of all weights', average(rule='(self.a[k]*(self.n + 1) + v)/(self.n + 2)')),
     ('the number of updates was forgotten', average(state='self.a', load='self.a = state')),
     ('the average was forgotten: it began anew', average(load='pass')),
-    ('the average was forgotten, the number of updates was not', average(state="{'n': torch.tensor(self.n)}", load="self.n = int(state['n'])")),
+    ('the average was forgotten, the number of updates was not',
+     average(state="{'n': torch.tensor(self.n)}", load="self.n = int(state['n'])")),
     ('here is an int: wrap a number in torch.tensor', average(state="{**self.a, 'n': self.n}")),
-    ('here is a dict: put its tensors into the state itself', average(state="{'a': self.a, 'n': torch.tensor(self.n)}")),
+    ('here is a dict: put its tensors into the state itself',
+     average(state="{'a': self.a, 'n': torch.tensor(self.n)}")),
     ('update changed the model', average(more='model.load_state_dict(self.a)')),
     ('detach it', average(rule='d*self.a[k] + (1 - d)*dict(model.named_parameters()).get(k, v)')),
     ('by the names of the model', average(weights='list(self.a.values())')),
     ('weights: returned None', average(weights='None')),
-    ('weights() lacks bias, grid', average(weights="{k: v for k, v in self.a.items() if 'weight' in k}")),
-    ('weights() lacks grid', average(weights='{k: v for k, v in self.a.items() if k in dict(self.model.named_parameters())}')),
+    ('weights() lacks bias, grid',
+     average(weights="{k: v for k, v in self.a.items() if 'weight' in k}")),
+    ('weights() lacks grid',
+     average(weights='{k: self.a[k] for k, _ in self.model.named_parameters()}')),
     ('state() gives the live tensors', '''
 from copy import deepcopy
 class WeightAverage:
-    def __init__(self, model, decay): self.copy, self.decay, self.n = deepcopy(model).requires_grad_(False), decay, torch.tensor(0.)
+    def __init__(self, model, decay):
+        self.copy = deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.n = torch.tensor(0.)
     @torch.no_grad()
     def update(self, model):
         d = torch.minimum(torch.tensor(self.decay), (1 + self.n)/(10 + self.n))
-        for a, w in zip(self.copy.parameters(), model.parameters()): a.mul_(d).add_(w, alpha=1 - d.item())
+        for a, w in zip(self.copy.parameters(), model.parameters()): a.mul_(d).add_(w,
+            alpha=1 - d.item())
         self.n += 1
     def weights(self): return self.copy.state_dict()
-    def state(self): return {f'average.{k}': v for k, v in self.copy.state_dict().items()} | {'n': self.n}
+    def state(self): return {f'average.{k}': v for k,
+        v in self.copy.state_dict().items()} | {'n': self.n}
     def load(self, state):
         self.n = state['n'].clone()
         self.copy.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith('average.')})
 ''')]}
 
-right = {                                                        # in another style than the folded one
+right = { # right answers, in another style than the folded one
 '09.1': ['''
 def effects():
-    return [['pct_train', 'step', 'averages', 'step counts'], ('rows', 'smoothed loss'), ['scaler', 'losses']]
+    return [['pct_train', 'step', 'averages', 'step counts'], ('rows', 'smoothed loss'), ['scaler',
+        'losses']]
 '''],
 '09.2': ['''
 from copy import deepcopy
 class WeightAverage:
-    def __init__(self, model, decay): self.copy, self.decay, self.n = deepcopy(model).requires_grad_(False), decay, torch.tensor(0.)
+    def __init__(self, model, decay):
+        self.copy = deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.n = torch.tensor(0.)
     @torch.no_grad()
     def update(self, model):
         d = torch.minimum(torch.tensor(self.decay), (1 + self.n)/(10 + self.n))
-        for a, w in zip(self.copy.parameters(), model.parameters()): a.mul_(d).add_(w, alpha=1 - d.item())
+        for a, w in zip(self.copy.parameters(), model.parameters()): a.mul_(d).add_(w,
+            alpha=1 - d.item())
         self.n += 1
     def weights(self): return self.copy.state_dict()
-    def state(self): return {f'average.{k}': v.clone() for k, v in self.copy.state_dict().items()} | {'n': self.n.clone()}
+    def state(self): return {f'average.{k}': v.clone() for k,
+        v in self.copy.state_dict().items()} | {'n': self.n.clone()}
     def load(self, state):
         self.n = state['n'].clone()
         self.copy.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith('average.')})
