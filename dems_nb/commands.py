@@ -366,7 +366,7 @@ def doctor(
 # %% ../nbs/16_commands.ipynb #456d35b9
 _rooms = dict(pretrain='commands:pretrain', finetune='commands:finetune', evaluate='commands:evaluate_command',
               predict='classifier:predict_command', export='classifier:export_command', demo='demo:main',
-              doctor='commands:doctor', bench='benchmark:main', study='studies:main',
+              reproduce='released:main', doctor='commands:doctor', bench='benchmark:main', study='studies:main',
               timebox='studies:timebox_main', progress='checks.progress:main')
 
 def main(

@@ -363,7 +363,7 @@ def _load_zoo(name):
     if copy.is_file():
         try: return _read_model(copy)
         except ValueError: pass  # damaged: make it again from the authors' file
-    fetch(name, bar=sys.stderr.isatty())
+    fetch(name)
     sizes = dict(image_size=entry.image_size, patch_size=entry.patch_size)
     want = create_model(entry.model, 2, **sizes).config
     try:

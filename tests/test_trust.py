@@ -13,7 +13,7 @@ configs = [('dems_nano', {}), ('vit_nano', {}), ('dems_tiny', dict(depth=2, mix_
 def test_the_truth_passes(name, more):
     m = create_model(name, 3, **more)
     hold_against(m.config, m.state_dict())
-    hold_against(json.loads(json.dumps(m.config)), m.state_dict())        # as it comes out of a file
+    hold_against(json.loads(json.dumps(m.config)), m.state_dict())  # as it comes out of a file
 
 lies = [(k, v) for k, vs in dict(
     arch=[None, 'cnn', 3, 'vit', []], image_size=[16000, 2**40, 0, -1, None, '32', 32., True, 10**400],
@@ -37,7 +37,8 @@ def test_a_lie_is_refused_and_the_file_named(field, lie, nano, tmp_path, monkeyp
 
 @pytest.mark.parametrize('field', ['arch', 'image_size', 'patch_sizes', 'in_chans', 'n_classes', 'dim', 'depth', 'heads', 'n_mixed', 'plain_scales'])
 def test_a_field_that_is_missing(field, nano):
-    with pytest.raises(ValueError): hold_against({k: v for k, v in nano.config.items() if k != field}, nano.state_dict())
+    with pytest.raises(ValueError):
+        hold_against({k: v for k, v in nano.config.items() if k != field}, nano.state_dict())
 
 def test_large_pictures_that_a_model_bears():
     c = create_model('dems_small', 3, depth=2, mix_before=(1, 2))
@@ -50,7 +51,8 @@ def test_large_pictures_that_a_model_bears():
     (lambda sd: sd.update({'blocks.x.norm1.weight': torch.zeros(64)}), 'its blocks are not numbered'),
     (lambda sd: [sd.pop(k) for k in list(sd) if k.startswith('blocks.')], 'it has no blocks'),
     (lambda sd: sd.pop('head.weight'), 'it has no head.weight'),
-    (lambda sd: sd.update({'head.weight': torch.zeros(())}), r'head.weight has shape \(\): expected 2 axes'),
+    (lambda sd: sd.update({'head.weight': torch.zeros(())}), r'head.weight has shape \(\): '
+                                                             r'expected 2 axes'),
     (lambda sd: sd.update({'head.weight': torch.zeros(0, 64)}), r'head.weight has shape \(0, 64\)'),
     (lambda sd: sd.update({'interactions.0.mlp.4.weight': torch.zeros(3)}), 'expected 2 axes'),
     (lambda sd: sd.update({'tokenizer.embeds.0.weight': torch.zeros(64, 3, 4, 4)}), r'for \[1, 3\] channels'),
@@ -75,4 +77,5 @@ def test_a_packed_archive(tmp_path):
     with zipfile.ZipFile(tmp_path/'large.pth') as z, zipfile.ZipFile(tmp_path/'p.pth', 'w', zipfile.ZIP_DEFLATED) as p:
         for n in z.namelist(): p.writestr(n, z.read(n))
     assert open_pth(tmp_path/'large.pth')['w'].shape == (10**6,)
-    with pytest.raises(ValueError, match='p.pth: it is no complete .* packed archive'): W.load_model(tmp_path/'p.pth')
+    with pytest.raises(ValueError, match='p.pth: it is no complete .* packed archive'):
+        W.load_model(tmp_path/'p.pth')

@@ -1,0 +1,107 @@
+"The published checkpoints, scored: files of full size, from a server that behaves like the real one."
+import json, pytest, re, torch
+from dems_nb import released as R, results, zoo as Z
+from dems_nb.data import DeviceDL, Images, Normalize
+from dems_nb.datasets import PictureRule
+from dems_nb.model import create_model
+from dems_nb.learner import evaluate
+from drive import drive, released_file
+from fastai.data.core import DataLoaders
+
+pytest.importorskip('gdown', reason='gdown is not installed: pip install "dems_nb[zoo]"')
+classes = dict(cifar10=10, cifar100=100, emnist=10, fashionmnist=10, caltech101=101)
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('DEMS_ZOO', str(tmp_path/'zoo'))
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    "One file of full size for each of Ti and S, for CIFAR, and a Ti for grey pictures given three times."
+    tmp, made = tmp_path_factory.mktemp('pth'), {}
+    for name, model, n in (('ti100', 'dems_tiny', 100), ('s10', 'dems_small', 10), ('ti10', 'dems_tiny', 10)):
+        torch.manual_seed(n)
+        made[name] = released_file(create_model(model, n), tmp/f'{name}.pth').read_bytes()
+    return made
+
+def pictures(dataset, n=6):
+    "A test set of a few random pictures."
+    chans = 1 if dataset in ('emnist', 'fashionmnist') else 3
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (n, chans, 32, 32), generator=g).byte()
+    images = Images(x, torch.randint(0, classes[dataset], (n,), generator=g))
+    rule = PictureRule(32, chans, 'tensor')
+    dl = DeviceDL(images, 4, tfms=[Normalize(chans)], device='cpu', rule=rule)
+    dls = DataLoaders(dl, dl, device=torch.device('cpu'))
+    dls.c, dls.in_chans, dls.name = classes[dataset], chans, dataset
+    return dls
+
+@pytest.fixture
+def few(monkeypatch):
+    "Few pictures in each test set's place; gives what was asked for."
+    asked = []
+    def get(dataset, root, **kwargs):
+        asked.append((dataset, root, kwargs))
+        if dataset == 'caltech101': raise FileNotFoundError('caltech101 is in none of the known folders')
+        return pictures(dataset)
+    monkeypatch.setattr(R, 'get_dls', get)
+    return asked
+
+def served(files, **more):
+    "What lies at the authors' addresses in these tests; everything else is gone."
+    names = {'dems_tiny/cifar100': files['ti100'], 'dems_small/cifar10': files['s10'], 'dems_tiny/emnist': files['ti10'],
+             'dems_tiny/fashionmnist': files['ti10'], 'dems_tiny/cifar100-finetuned': files['ti10']}
+    return {Z.zoo[k].file_id: ('large', v) for k, v in names.items()} | {Z.zoo[k].file_id: v for k, v in more.items()}
+
+def test_all_fourteen(files, few, tmp_path, monkeypatch, capsys):
+    quota = {'dems_small/cifar100': ('quota', b'')}
+    with drive(served(files, **quota), monkeypatch):
+        status = R.main(['--device', 'cpu', '--ledger', str(tmp_path/'ledger'), '--data_path', 'data', '--batch_size', '4'])
+    out, err = capsys.readouterr()
+    lines = {l.split()[0]: l for l in out.splitlines()}
+    assert status == 1 and list(lines) == list(Z.zoo) and err.count('CC BY-NC 4.0') == 14
+    scored = [n for n, l in lines.items() if 'not scored' not in l]
+    assert scored == ['dems_tiny/cifar100', 'dems_tiny/fashionmnist', 'dems_tiny/emnist', 'dems_small/cifar10']
+    assert all(re.search(r'paper \d\d\.\d\d %, here \d+\.\d\d% of 6 \(', lines[n]) for n in scored)
+    for name, part in {'dems_tiny/cifar10': 'Open https', 'dems_small/cifar100': 'Too many users',
+                       'dems_small/emnist': 'listed for dems_tiny/emnist as well',
+                       'dems_tiny/cifar100-finetuned': 'tells 10 classes apart and cifar100 has 100'}.items():
+        assert 'not scored: ' in lines[name] and part in lines[name]
+    assert all(root == 'data' and kw['train'] is False and kw['bs'] == 4 for _, root, kw in few)
+    rows = results.read_ledger(tmp_path/'ledger', 'released')
+    assert sorted(r['source']['name'] for r in rows) == sorted(scored)
+    assert results.read_ledger(tmp_path/'ledger') == []        # not among the runs that were trained here
+    table = results.paper_table(rows)
+    assert (table.released != 'not run').sum() == 4 and set(table.ours) == {'not run'}
+
+def test_a_row_says_what_was_done(files, few, monkeypatch):
+    with drive(served(files), monkeypatch): row = R.score_released('dems_small/cifar10', device='cpu')
+    entry, dls = Z.zoo_entry('dems_small/cifar10'), pictures('cifar10')
+    model = R.load_model(entry.name)
+    score = evaluate(model, dls)
+    assert (row['accuracy'], row['loss']) == (score.accuracy, pytest.approx(score.loss, rel=1e-5))
+    assert row['params'] == 22_253_154 - 90*385 and row['source']['sha256'] == model.notes['pth_sha256']
+    assert row['published'] == 96.20 and row['channels'] == 'as stored' and row['recipe'] == dict(model='dems_small', dataset='cifar10')
+    assert row['whole_batches'] == dict(n_scored=0, accuracy=None)
+    results.check_row(json.loads(json.dumps(row)))
+    for change in (dict(accuracy=.123), dict(source={}), dict(interval=[0, 1]), dict(loss=float('nan'))):
+        with pytest.raises(ValueError, match='the row is refused'): results.check_row({**row, **change})
+
+def test_grey_pictures_three_times(files, few, monkeypatch):
+    with drive(served(files), monkeypatch): row = R.score_released('dems_tiny/emnist', device='cpu')
+    assert row['channels'] == 'grey three times' and row['data']['n_scored'] == 6
+
+def test_whole_batches_are_the_first_pictures():
+    from dems_nb.results import Evaluation
+    target = torch.zeros(300, dtype=torch.long)
+    predicted = target.clone()
+    predicted[256:] = 1
+    assert R._accuracy(Evaluation(predicted, target, 0.), 256) == 1. and R._accuracy(Evaluation(predicted, target, 0.), 0) is None
+    row = dict(accuracy=.5, interval=[.4, .6], published=96., data=dict(n_scored=300), whole_batches=dict(n_scored=256, accuracy=1.))
+    assert R._sentence(row) == 'paper 96.00 %, here 50.00% of 300 (40.0% to 60.0%), 100.00% of 256'
+
+@pytest.mark.parametrize('args, part', [(['dems_tiny/mnist'], 'dems_tiny/mnist is no published checkpoint: the names are dems_tiny/cifar10'),
+    (['--batch_size', '0'], '--batch_size is 0'), (['--device', 'xyz'], '--device xyz is not to be had here')])
+def test_wrong_flags(args, part, capsys):
+    with pytest.raises(SystemExit) as e: R.main(args)
+    assert e.value.code == 2 and part in capsys.readouterr().err
