@@ -267,7 +267,7 @@ def test_files_from_before_the_checksum(model, tmp_path):
     assert W.load_model(tmp_path/'old').config == model.config
 
 def test_a_checkpoint_of_a_run_opens_as_a_model(model, tmp_path):
-    from dems_nb.training import write_checkpoint
+    from dems_nb.run import write_checkpoint
     tensors = {f'model.{k}': v for k, v in model.state_dict().items()} | {'optim.0.step': torch.ones(())}
     path = write_checkpoint(tmp_path/'checkpoint.safetensors', tensors, dict(config=model.config, recipe={'lr': 1}))
     again, x = W.load_model(path), torch.randn(1, 1, 32, 32)
