@@ -76,7 +76,7 @@ def draw_explorer():
     from dems_nb.weights import load_bundled
     page_of_model = explore(load_bundled(), fashion_classes)
     with chromium() as browser:
-        page = browser.new_page(viewport=dict(width=1220, height=900))
+        page = browser.new_page(viewport=dict(width=1280, height=900))
         page.set_content(f'<body style="margin: 0; background: #fff">{page_of_model.html}</body>')
         page.evaluate('''() => { const e = document.querySelector('.dems-explorer').explorer;
             e.state = {...e.state, mode: 'mixing', token: [1, 27]}; }''')

@@ -391,6 +391,7 @@ def test_the_tour_sets_the_page_and_says_what_is_there(page, explorer, bundled):
     do(explorer, 'tour')
     D, seen = mixing_weights(model, _model_input(model, img)), []
     for k in range(1, 7):
+        logits(explorer)                                                                # a cut is thought through at the next frame: now
         assert state(explorer)['step'] == k
         seen.append((explorer.locator('.tour .title').inner_text(), explorer.locator('.tour p').inner_text(), state(explorer)))
         assert not re.search('undefined|NaN|null', seen[-1][1])
@@ -413,6 +414,7 @@ def test_the_tour_of_another_model_has_six_steps_too(page, name):
     e, = open_explorers(page, explore(model, names(model)))
     do(e, 'tour')
     for k in range(1, 7):
+        logits(e)                                                                       # a cut is thought through at the next frame: now
         assert e.locator('.tour .title').inner_text().startswith(f'{k} of 6') and not re.search('undefined|NaN', e.locator('.tour p').inner_text() + said(e))
         if k < 6: do(e, 'next')
 
