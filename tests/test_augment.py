@@ -368,7 +368,7 @@ def test_schedule_off_and_three_way():
 @pytest.mark.parametrize('said, make', [
     ("mode is 'linear': the known ones are 'cosine', 'frozen', 'off', 'three_way'", lambda: A.AugmentSchedule(10, mode='linear')),
     ('epochs is 0: give 1', lambda: A.AugmentSchedule(0)), ('p0 is -0.1: give a probability', lambda: A.AugmentSchedule(5, -.1)),
-    ('in_chans is 2: pictures have 1', lambda: A.AugmentSchedule(5, in_chans=2)), ('epoch is 5 of 5: give one from 0 to 4', lambda: A.Augment(8, A.AugmentSchedule(5)).set_epoch(5)),
+    ('in_chans is 2: pictures have 1', lambda: A.AugmentSchedule(5, in_chans=2)), ('epoch is 5 of 5: give one from 0 to 4', lambda: A.AugmentSchedule(5)(5)),
     ('size is 0', lambda: A.Augment(0, A.AugmentSchedule(5))), ('give bytes', lambda: A.Augment(8, A.AugmentSchedule(5))(noise().float(), gen())),
     ('(1, 1, 32, 32): give (batch, 3, height, width)', lambda: A.Augment(8, A.AugmentSchedule(5))(noise(c=1), gen())),
     ('(3, 32, 32): give', lambda: A.Augment(8, A.AugmentSchedule(5))(noise()[0], gen())),
@@ -459,3 +459,9 @@ def test_on_cuda_nothing_waits_and_the_result_is_the_cpus(c):
     finally: torch.cuda.set_sync_debug_mode(mode)
     torch.testing.assert_close(out.cpu(), A.Augment(32, aug.schedule).apply(x.cpu(), A.Drawn(*(v.cpu() for v in d))), atol=2e-2, rtol=0)
     with pytest.raises(ValueError, match='the generator is on cpu'): aug(x, gen())
+
+def test_a_fit_longer_than_the_schedule_stays_at_its_end():
+    augment = A.Augment(8, A.AugmentSchedule(5))
+    last = augment.set_epoch(4).p.clone()
+    assert torch.equal(augment.set_epoch(5).p, last) and torch.equal(augment.set_epoch(900).p, last)
+    assert not torch.equal(augment.set_epoch(0).p, last)

@@ -119,6 +119,46 @@ def test_a_canvas_holds_the_whole_picture(size, want):
     im = noise(*size)
     canvas, (h, w) = F.to_canvas(im)
     a = np.asarray(canvas)
+    assert (h, w) == want and a.shape == (320, 320, 3) and not a[h:].any() and not a[:, w:].any()
+    assert np.array_equal(a[:h, :w], np.asarray(im.resize((w, h), Image.Resampling.BICUBIC)))
+
+@pytest.mark.parametrize('layout, crop', [('canvas', True), ('square', False)])
+def test_pictures_and_classes_are_imagefolders(layout, crop, tmp_path):
+    root = make(
+        tmp_path / 'r', train=(('b', 12), ('a', 11), ('c', 1)), val=(('c', 2), ('b', 1), ('a', 3))
+    )
+    (root/'train'/'a'/'deeper').mkdir(); noise(9, 30).save(root/'train'/'a'/'deeper'/'x.jpg')
+    train, test, names, as_scored = load(root, crop=crop)
+    forms = {
+        'canvas': lambda im: F.to_canvas(im, 24)[0],
+        'square': lambda im: to_square(im, 16),
+        'middle': lambda im: to_middle(im, 16),
+    }
+    scored = 'middle' if crop else 'square'                                 # as they are trained on
+    for split, images, form in (
+        ('train', train, layout),
+        ('val', test, scored),
+        ('train', as_scored(), scored),
+    ):
+        official = ImageFolder(root / split)
+        assert official.classes == names and images.y.tolist() == official.targets
+        for x, (im, _) in zip(images.x, official, strict=True):
+            assert torch.equal(x, pixels(forms[form](im)))
+    if crop:
+        assert train.size.tolist() == [
+            list(F.to_canvas(im, 24)[1]) for im, _ in ImageFolder(root / 'train')
+        ]
+    assert test.size is None and as_scored().size is None and (crop or train.size is None)
+
+# faults of a folder
+
+def test_stray_files_are_named_in_one_warning(tmp_path):
+    root = make(tmp_path/'r')
+    for f in ('train/a/notes.txt', 'val/b/Thumbs.db', 'val/a/a.gif', 'val/a/.DS_Store'):
+        (root / f).write_bytes(b'x')
+    (root/'train'/'readme.md').write_bytes(b'x')
+    (root/'train'/'.ipynb_checkpoints').mkdir()
+    with pytest.warns() as said: train, *_ = load(root)
     said = [str(w.message) for w in said]
     kinds = '(1 .txt, 1 .gif, 1 .db)'
     assert said == [f'{root}/train/a/notes.txt and 2 more: no picture by its name {kinds}, skipped']
