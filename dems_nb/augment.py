@@ -17,7 +17,8 @@ from .kernels import tunes_for_cpu
 
 # %% ../nbs/06_augment.ipynb #851ff42d
 def _each(v): return v.view(-1, 1, 1, 1)     # one number an image, to go with (batch, channels, height, width)
-def _rand(generator, *shape): return torch.rand(*shape, device=generator.device, generator=generator)
+def _rand(generator, *shape):
+    return torch.rand(*shape, device=generator.device, generator=generator)
 
 def draw_coin(
     batch:int, # images
@@ -68,7 +69,7 @@ def _middle(height, width, ratio):
 def _boxes(u, place, height, width, area, ratio):
     "Boxes (batch, 4) from uniform numbers: for the tries (batch, 10, 2), for the places (batch, 2)."
     one = torch.ones(len(u), device=u.device)
-    height, width = one*height, one*width                                               # a number becomes each image's own
+    height, width = one*height, one*width  # a number becomes each image's own
     a = (height*width)[:, None]*(area[0] + (area[1] - area[0])*u[..., 0])
     r = (math.log(ratio[0]) + math.log(ratio[1]/ratio[0])*u[..., 1]).exp()              # batch try
     h, w = (a/r).sqrt().round(), (a*r).sqrt().round()
@@ -77,8 +78,10 @@ def _boxes(u, place, height, width, area, ratio):
     mid_h, mid_w, mid_top, mid_left = _middle(height, width, ratio)
     none = ~fits.any(1)
     h, w = torch.where(none, mid_h, h), torch.where(none, mid_w, w)
-    top  = torch.where(none, mid_top,  torch.minimum((place[:, 0]*(height - h + 1)).floor(), height - h))
-    left = torch.where(none, mid_left, torch.minimum((place[:, 1]*(width  - w + 1)).floor(), width  - w))
+    top  = torch.where(none, mid_top,
+                       torch.minimum((place[:, 0]*(height - h + 1)).floor(), height - h))
+    left = torch.where(none, mid_left,
+                       torch.minimum((place[:, 1]*(width  - w + 1)).floor(), width  - w))
     return torch.stack([top, left, h, w], 1).long()
 
 # %% ../nbs/06_augment.ipynb #2b08ffdd
@@ -91,7 +94,8 @@ def draw_crop(
     ratio:tuple=(3/4, 4/3), # least and greatest width over height
 ) -> torch.Tensor: # int64 (batch, 4): top, left, height, width of each box, pixels
     "A box for each image, as torchvision's RandomResizedCrop draws it: 10 tries, then the middle."
-    return _boxes(_rand(generator, batch, 10, 2), _rand(generator, batch, 2), height, width, area, ratio)
+    return _boxes(_rand(generator, batch, 10, 2), _rand(generator, batch, 2), height, width, area,
+                  ratio)
 
 # %% ../nbs/06_augment.ipynb #dc8d1208
 def cubic(
@@ -99,8 +103,8 @@ def cubic(
     a:float=-.5, # slope at distance 1; -0.5 is Pillow's and torchvision's with antialias, -0.75 OpenCV's
 ) -> torch.Tensor: # weight, the same shape; 0 from distance 2 on
     "Keys' cubic convolution kernel."
-    u = (2 - t.abs()).clamp(min=0)                                                       # 0 from distance 2 on
-    v = (u - 1).clamp(min=0)                                                             # 0 from distance 1 on
+    u = (2 - t.abs()).clamp(min=0)  # 0 from distance 2 on
+    v = (u - 1).clamp(min=0)  # 0 from distance 1 on
     return a*u*u*(1 - u) + v*v*(4*a + 3 - 2*v)
 
 # %% ../nbs/06_augment.ipynb #61650af5
@@ -116,7 +120,7 @@ def resize_weights(
     old = torch.arange(size_in, device=start.device) + .5                                # in
     scale = length/size_out
     wide = scale.clamp(min=1)
-    w = cubic((old - start)/wide - new*(scale/wide))                                     # batch out in
+    w = cubic((old - start)/wide - new*(scale/wide))  # batch out in
     w = w*((old > start) & (old < start + length))
     return w/w.sum(2, keepdim=True)
 
@@ -129,7 +133,7 @@ def resized_crop(
     "Cut a box out of each image and resize it to a square, as Pillow does it: rows, clamp, columns, clamp."
     top, left, h, w = box.unbind(1)
     W_y, W_x = resize_weights(top, h, x.shape[2], size), resize_weights(left, w, x.shape[3], size)
-    rows = torch.bmm(x.flatten(1, 2), W_x.mT).clamp_(0, 1)                               # batch channel*height size
+    rows = torch.bmm(x.flatten(1, 2), W_x.mT).clamp_(0, 1)  # batch channel*height size
     return (W_y[:, None] @ rows.unflatten(1, x.shape[1:3])).clamp_(0, 1)
 
 # %% ../nbs/06_augment.ipynb #143b8840
@@ -176,13 +180,15 @@ def shift_hue(
 ) -> torch.Tensor: # the same shape; one channel comes back unchanged
     "Turn the hue of each image by its own angle, as between RGB and HSV."
     if x.shape[1] == 1: return x
-    r, g, b = x.unbind(1)                                                                # each: batch row column
+    r, g, b = x.unbind(1)  # each: batch row column
     least, most = torch.minimum(torch.minimum(r, g), b), torch.maximum(torch.maximum(r, g), b)
     chroma = most - least
-    from_red = (chroma - least - r + g + b)/chroma.clamp(min=1e-9)                       # a grey pixel has no hue: any will do
+    # a grey pixel has no hue: any will do
+    from_red = (chroma - least - r + g + b)/chroma.clamp(min=1e-9)
     h = torch.copysign(from_red, g - b) + 6*shift[:, None, None]
-    h = h - 6*(h/6).floor()                                                              # from 0 to 6
-    share = torch.stack([(h - 3).abs() - 1, 2 - (h - 2).abs(), 2 - (h - 4).abs()], 1).clamp(0, 1)   # red is full near 0 and 6
+    h = h - 6*(h/6).floor()  # from 0 to 6
+    # red is full near 0 and 6
+    share = torch.stack([(h - 3).abs() - 1, 2 - (h - 2).abs(), 2 - (h - 4).abs()], 1).clamp(0, 1)
     return least[:, None] + chroma[:, None]*share
 
 # %% ../nbs/06_augment.ipynb #162e633c
@@ -197,7 +203,8 @@ def _turns(x, values, order):
 def _slot(x, factors, op, now):
     "One of the three blends, chosen by `op` (batch,), for the images with `now`."
     grey = grey_of(x)
-    duller = torch.where(_each(op == 2), grey, torch.where(_each(op == 1), grey.mean((1, 2, 3), keepdim=True), 0))
+    duller = torch.where(_each(op == 2), grey,
+                         torch.where(_each(op == 1), grey.mean((1, 2, 3), keepdim=True), 0))
     return blend(x, duller, torch.where(now, factors.gather(1, op.clamp(max=2)[:, None])[:, 0], 1))
 
 # %% ../nbs/06_augment.ipynb #db14702e
@@ -209,7 +216,7 @@ def color_jitter(
 ) -> torch.Tensor: # the same shape, 0 to 1
     "Brightness, contrast, saturation and hue, in each image's own order."
     if _picks(x): return _turns(x, torch.cat([factors, hue[:, None]], 1), order)
-    at = order.argsort(1)[:, 3]                                                          # the slot of hue
+    at = order.argsort(1)[:, 3]  # the slot of hue
     for k in (0, 1, 2): x = _slot(x, factors, order[:, k], k < at)
     x = shift_hue(x, hue)
     for k in (1, 2, 3): x = _slot(x, factors, order[:, k], k > at)
@@ -222,7 +229,8 @@ def draw_jitter(
     strength:tuple=(.4, .4, .2, .1), # of brightness, contrast, saturation and hue
 ) -> tuple: # factors (batch, 3), hue in turns (batch,), order int64 (batch, 4)
     "Parameters of `color_jitter`: factors from 1 - strength to 1 + strength, and all 24 orders equally likely."
-    by = torch.stack([s*(2*u - 1) for s, u in zip(strength, _rand(generator, 4, batch))], 1)     # batch op
+    # batch op
+    by = torch.stack([s*(2*u - 1) for s, u in zip(strength, _rand(generator, 4, batch))], 1)
     return 1 + by[:, :3], by[:, 3], _rand(generator, batch, 4).argsort(1)
 
 # %% ../nbs/06_augment.ipynb #39c6be72
@@ -237,7 +245,8 @@ def solarize(
     threshold:int=128, # the least byte, of 0 to 255, that is inverted
 ) -> torch.Tensor: # the same shape
     "Invert all values that, as bytes, reach the threshold."
-    return torch.minimum(x, 1 - x) if threshold == 128 else torch.where(255*x >= threshold - .5, 1 - x, x)
+    return torch.minimum(x, 1 - x) if threshold == 128 else torch.where(255*x >= threshold - .5,
+                                                                        1 - x, x)
 
 # %% ../nbs/06_augment.ipynb #a3077e69
 def blur_weights(
@@ -248,9 +257,10 @@ def blur_weights(
     "For each image the matrix that blurs one axis, with the image mirrored at its border."
     reach = min(reach, size - 1)
     far = torch.arange(-reach, reach + 1, device=sigma.device)
-    w = (-.5*(far/sigma[:, None])**2).softmax(1)                                         # batch far: a Gaussian that sums to 1
+    w = (-.5*(far/sigma[:, None])**2).softmax(1)  # batch far: a Gaussian that sums to 1
     at = torch.arange(size, device=sigma.device)
-    source = (size - 1) - ((size - 1) - (at[:, None] + far).abs()).abs()                 # size far: mirrored at both ends
+    # size far: mirrored at both ends
+    source = (size - 1) - ((size - 1) - (at[:, None] + far).abs()).abs()
     return torch.einsum('bf,ifj->bij', w, (source[..., None] == at).float())
 
 def gaussian_blur(
@@ -258,7 +268,8 @@ def gaussian_blur(
     sigma:torch.Tensor, # width of each image's Gaussian, pixels (batch,)
 ) -> torch.Tensor: # the same shape
     "Blur each image by its own width."
-    return blur_weights(sigma, x.shape[2])[:, None] @ x @ blur_weights(sigma, x.shape[3])[:, None].mT
+    return blur_weights(sigma, x.shape[2])[:, None] @ x @ blur_weights(
+        sigma, x.shape[3])[:, None].mT
 
 # %% ../nbs/06_augment.ipynb #d98c7821
 class AugmentSchedule:
@@ -271,10 +282,12 @@ class AugmentSchedule:
         in_chans:int=3, # channels of the pictures, 1 or 3; making grey does nothing to grey ones
     ):
         if mode not in self.modes:
-            raise ValueError(f'mode is {mode!r}: the known ones are {", ".join(map(repr, self.modes))}')
+            raise ValueError(f'mode is {mode!r}: the known ones are '
+                             f'{", ".join(map(repr, self.modes))}')
         if epochs < 1: raise ValueError(f'epochs is {epochs}: give 1 or more')
         if not 0 <= p0 <= 1: raise ValueError(f'p0 is {p0}: give a probability from 0 to 1')
-        if in_chans not in (1, 3): raise ValueError(f'in_chans is {in_chans}: pictures have 1 channel or 3')
+        if in_chans not in (1, 3):
+            raise ValueError(f'in_chans is {in_chans}: pictures have 1 channel or 3')
         self.epochs, self.p0, self.mode, self.in_chans = epochs, p0, mode, in_chans
 
     def __call__(self,
@@ -282,10 +295,12 @@ class AugmentSchedule:
     ) -> tuple: # probabilities of jitter, grey, solarise
         "The three probabilities in an epoch; in mode 'three_way' grey and solarise are drawn otherwise and stand at 1/3."
         if not 0 <= epoch < self.epochs:
-            raise ValueError(f'epoch is {epoch} of {self.epochs}: give one from 0 to {self.epochs - 1}')
+            raise ValueError(f'epoch is {epoch} of {self.epochs}: give one from 0 to '
+                             f'{self.epochs - 1}')
         if self.mode == 'three_way': return .8, 1/3, 1/3
         if self.mode == 'off': return .8, .2 if self.in_chans == 3 else 0., .2
-        return (self.p0*(1 + math.cos(math.pi*epoch/self.epochs))/2 if self.mode == 'cosine' else self.p0,)*3
+        return (self.p0*(1 + math.cos(math.pi*epoch/self.epochs))/2 if self.mode == 'cosine'
+                else self.p0,)*3
 
 # %% ../nbs/06_augment.ipynb #cd5f0375
 class Drawn(NamedTuple):
@@ -325,7 +340,8 @@ class Augment:
         normalize:bool=True, # give floats with about zero mean; otherwise bytes, for a later `Normalize`
     ):
         if size < 1: raise ValueError(f'size is {size}: give a side of 1 pixel or more')
-        self.size, self.schedule, self.normalize, self.p = size, schedule, normalize, torch.tensor(schedule(0))
+        self.size, self.schedule, self.normalize, self.p = size, schedule, normalize, torch.tensor(
+            schedule(0))
         stats = picture_stats(schedule.in_chans)
         self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in stats)
 
@@ -363,7 +379,9 @@ def _in_pieces(op, values, x, *params):
     "`op` of the whole batch; on a CPU, of so many images at once as have about `values` values, joined."
     if not _picks(x): return op(x, *params)
     n = max(1, values//x[0].numel())
-    return torch.cat([op(*piece) for piece in zip(*(t.split(n) for t in (x, *params)))]) if len(x) > n else op(x, *params)
+    return torch.cat([op(*piece)
+                      for piece in zip(*(t.split(n) for t in (x, *params)))]) if len(x) > n else op(
+                          x, *params)
 
 # %% ../nbs/06_augment.ipynb #bad187dd
 @patch
@@ -374,7 +392,8 @@ def _do(self:Augment, x, *drawn):
     x = where_chosen(x, d.jittered, color_jitter, d.factors, d.hue, d.order, inplace=True)
     x = where_chosen(x, d.greyed, grayscale, inplace=True)
     x = where_chosen(x, d.solarised, solarize, inplace=True)
-    if self.schedule.mode == 'three_way': x = where_chosen(x, d.blurred, gaussian_blur, d.sigma, inplace=True)
+    if self.schedule.mode == 'three_way':
+        x = where_chosen(x, d.blurred, gaussian_blur, d.sigma, inplace=True)
     x = where_chosen(x, d.mirrored, mirror, inplace=True)
     return x.sub_(self.mean).div_(self.std) if self.normalize else (255*x).round().to(torch.uint8)
 
@@ -392,17 +411,21 @@ def apply(self:Augment,
 def _check(self:Augment, x, generator, size):
     "Raise `ValueError` for pictures, a generator or sizes that do not fit."
     b, c, canvas = len(x), self.schedule.in_chans, tuple(x.shape[2:])
-    if x.dtype != torch.uint8: raise ValueError(f'the pictures are {x.dtype}: give bytes, torch.uint8')
+    if x.dtype != torch.uint8:
+        raise ValueError(f'the pictures are {x.dtype}: give bytes, torch.uint8')
     if x.ndim != 4 or x.shape[1] != c:
-        raise ValueError(f'the pictures have shape {tuple(x.shape)}: give (batch, {c}, height, width), or another in_chans')
+        raise ValueError(f'the pictures have shape {tuple(x.shape)}: give (batch, {c}, height, '
+                         'width), or another in_chans')
     if generator.device.type != x.device.type:
         raise ValueError(f'the generator is on {generator.device} and the pictures on {x.device}: '
                          f'make it with torch.Generator({x.device.type!r})')
     if size is None: return
-    if tuple(size.shape) != (b, 2): raise ValueError(f'size has shape {tuple(size.shape)}: give ({b}, 2), height and width')
+    if tuple(size.shape) != (b, 2):
+        raise ValueError(f'size has shape {tuple(size.shape)}: give ({b}, 2), height and width')
     if size.is_cpu and ((size < 1) | (size > torch.tensor(canvas))).any():
         raise ValueError(f'size goes from {size.amin().item()} to {size.amax().item()}: '
-                         f'a picture has at least 1 pixel and at most its canvas, {canvas[0]} by {canvas[1]}')
+                         f'a picture has at least 1 pixel and at most its canvas, {canvas[0]} by '
+                         f'{canvas[1]}')
 
 # %% ../nbs/06_augment.ipynb #c2499e98
 @patch
@@ -423,7 +446,9 @@ def soft_targets(
     smoothing:float=.1, # share of each target that is spread evenly over all classes
 ) -> torch.Tensor: # float32 (batch, n_classes), each row sums to 1
     "Classes as smoothed probabilities, for a cross-entropy that takes them."
-    return (y[:, None] == torch.arange(n_classes, device=y.device)).float()*(1 - smoothing) + smoothing/n_classes
+    return (y[:, None] == torch.arange(n_classes,
+                                       device=y.device)).float()*(
+                                           1 - smoothing) + smoothing/n_classes
 
 def combine(
     x:torch.Tensor, # float (batch, channels, height, width)
@@ -475,9 +500,11 @@ class MixupCutmix:
     ):
         for name, a in (('mixup', mixup), ('cutmix', cutmix)):
             if not .1 <= a <= 1: raise ValueError(f'{name} is {a}: give an alpha from 0.1 to 1')
-        if not 0 <= smoothing < 1: raise ValueError(f'smoothing is {smoothing}: give a share from 0 to below 1')
+        if not 0 <= smoothing < 1:
+            raise ValueError(f'smoothing is {smoothing}: give a share from 0 to below 1')
         if n_classes < 2: raise ValueError(f'n_classes is {n_classes}: give 2 or more')
-        self.n_classes, self.mixup, self.cutmix, self.smoothing = n_classes, mixup, cutmix, smoothing
+        self.n_classes, self.mixup, self.cutmix, self.smoothing = (n_classes, mixup, cutmix,
+                                                                   smoothing)
 
     def __call__(self,
         x:torch.Tensor, # float (batch, channels, height, width)
@@ -486,7 +513,8 @@ class MixupCutmix:
     ) -> tuple: # pictures, the same shape, and targets (batch, n_classes)
         "Mixup or cutmix of a batch. Everything is drawn each time, for both ways, and a coin decides."
         if not x.is_floating_point():
-            raise ValueError(f'the pictures are {x.dtype}: mixup and cutmix take floats, after `Augment`')
+            raise ValueError(f'the pictures are {x.dtype}: mixup and cutmix take floats, after '
+                             '`Augment`')
         over = mixup_mask(draw_share(generator, self.mixup))
         cut = cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
         target = soft_targets(y, self.n_classes, self.smoothing)

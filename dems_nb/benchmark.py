@@ -42,7 +42,7 @@ class PlainAttention(nn.Module):
     def forward(self, x):
         B, N, C = x.shape
         q, k, v = self.qkv(x).reshape(B, N, 3, self.heads, C//self.heads).permute(2, 0, 3, 1, 4)
-        table = (q @ k.transpose(-2, -1))*(C//self.heads)**-.5                         # batch head token token
+        table = (q @ k.transpose(-2, -1))*(C//self.heads)**-.5  # batch head token token
         x = self.drop(table.softmax(-1)) @ v
         return self.proj(x.transpose(1, 2).reshape(B, N, C))
 
@@ -57,7 +57,8 @@ class PlainBlock(nn.Module):
         attn_drop:float=0., # dropout on the attention weights, a probability
     ):
         super().__init__()
-        self.norm1, self.norm2, self.attn = nn.LayerNorm(dim), nn.LayerNorm(dim), PlainAttention(dim, heads, attn_drop)
+        self.norm1, self.norm2, self.attn = nn.LayerNorm(dim), nn.LayerNorm(dim), PlainAttention(
+            dim, heads, attn_drop)
         hidden, self.p = int(dim*mlp_ratio), drop_path
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
     def branch(self,
@@ -79,10 +80,11 @@ class PlainInteraction(nn.Module):
     ):
         super().__init__()
         self.norm, self.scale = nn.LayerNorm(dim), nn.Parameter(torch.ones(()))
-        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2), nn.GELU(),
+        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2),
+                                 nn.GELU(),
                                  nn.Linear(dim//2, n_mixed))
     def forward(self, x):
-        D = (self.scale*self.mlp(self.norm(x))).softmax(2)                              # batch region token mixed
+        D = (self.scale*self.mlp(self.norm(x))).softmax(2)  # batch region token mixed
         return torch.einsum('brtl,brtc->brlc', D, x)
 
 # %% ../nbs/14_benchmark.ipynb #275f9fe7
@@ -95,11 +97,14 @@ class PlainModel(nn.Module):
         c = self.config = config
         dim, self.grids = c['dim'], [c['image_size']//p for p in c['patch_sizes']]
         self.tokenizer = nn.Module()
-        self.tokenizer.embeds = nn.ModuleList(self.embed(k, p) for k, p in enumerate(c['patch_sizes']))
-        self.pos = nn.ParameterList(nn.Parameter(sincos_position_embedding(g, dim), requires_grad=False) for g in self.grids)
+        self.tokenizer.embeds = nn.ModuleList(self.embed(k, p)
+                                              for k, p in enumerate(c['patch_sizes']))
+        self.pos = nn.ParameterList(nn.Parameter(sincos_position_embedding(g, dim),
+                                                 requires_grad=False) for g in self.grids)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         drops = torch.linspace(0, c['drop_path'], c['depth']).tolist()
-        self.blocks = nn.ModuleList(PlainBlock(dim, c['heads'], c['mlp_ratio'], p, c['attn_drop']) for p in drops)
+        self.blocks = nn.ModuleList(PlainBlock(dim, c['heads'], c['mlp_ratio'], p, c['attn_drop'])
+                                    for p in drops)
         self.interactions = nn.ModuleList(PlainInteraction(dim, n) for n in c.get('n_mixed', ()))
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, c['n_classes'])
     def embed(self,
@@ -109,7 +114,8 @@ class PlainModel(nn.Module):
         "The projection of one scale."
         i, dim = self.config['in_chans'], self.config['dim']
         if k < self.config['plain_scales']: return nn.Conv2d(i, dim, p, p)
-        return nn.Sequential(*(nn.Conv2d(i, i, n, n, groups=i, bias=False) for n in (p//4, 4)), nn.Conv2d(i, dim, 1))
+        return nn.Sequential(*(nn.Conv2d(i, i, n, n, groups=i, bias=False) for n in (p//4, 4)),
+                             nn.Conv2d(i, dim, 1))
 
 # %% ../nbs/14_benchmark.ipynb #247ac3a0
 @patch
@@ -128,8 +134,8 @@ def correspondence(self:PlainModel,
 def forward(self:PlainModel, x):
     scales = []
     for grid, embed, pos in zip(self.grids, self.tokenizer.embeds, self.pos):
-        tokens = embed(x).flatten(2).transpose(1, 2) + pos                              # batch token dim
-        scales.append(tokens[:, self.correspondence(grid, x.device)])                   # batch region token dim
+        tokens = embed(x).flatten(2).transpose(1, 2) + pos  # batch token dim
+        scales.append(tokens[:, self.correspondence(grid, x.device)])  # batch region token dim
     x = torch.cat(scales, 2)
     regions = x.shape[1]
     x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], 1)
@@ -148,7 +154,8 @@ def plain_twin(
     twin = PlainModel(model.config).to(next(model.parameters()).device)
     missing, unexpected = twin.load_state_dict(model.state_dict(), strict=False)
     if unexpected or set(missing) != {f'pos.{k}' for k in range(len(twin.grids))}:
-        raise RuntimeError(f'the weights do not fit the plain model: missing {missing}, left over {unexpected}')
+        raise RuntimeError(f'the weights do not fit the plain model: missing {missing}, left over '
+                           f'{unexpected}')
     return twin.train(model.training)
 
 # %% ../nbs/14_benchmark.ipynb #016861b0
@@ -271,13 +278,19 @@ def compare(
 ) -> dict: # way -> images_per_s, ratio (to 'plain, fp32'), same (ratio to plain in that precision): median, q1, q3 of each
     "Forward and backward pass of a model and of its plain twin, in turns."
     twin, device = plain_twin(model), next(model.parameters()).device
-    steps = {f'{name}, {p}': TrainingStep(m, batch_size, p) for name, m in (('plain', twin), ('here', model))
+    steps = {f'{name}, {p}': TrainingStep(m, batch_size, p)
+             for name, m in (('plain', twin), ('here', model))
              for p in dict.fromkeys(('fp32', *precisions))}
-    if compile: steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True) for p in precisions})
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter # not the neighbours'
-    took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device, 2 if compile else 1, clock)
+    if compile:
+        steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True)
+                      for p in precisions})
+    # not the neighbours'
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device,
+                      2 if compile else 1, clock)
     def row(name, t):
-        ratios = {k: spread(took[f'plain, {p}']/t) for k, p in (('ratio', 'fp32'), ('same', name.split(', ')[1]))}
+        ratios = {k: spread(took[f'plain, {p}']/t)
+                  for k, p in (('ratio', 'fp32'), ('same', name.split(', ')[1]))}
         return dict(images_per_s=spread(batch_size/t), **ratios)
     return {name: row(name, t) for name, t in took.items()}
 
@@ -287,8 +300,10 @@ def show_comparison(
 ) -> pd.DataFrame: # one row a way
     "The comparison as a table."
     row = lambda s, k: f'{s["median"]:,.{k}f} ({s["q1"]:,.{k}f} to {s["q3"]:,.{k}f})'
-    columns = {'images/s': ('images_per_s', 1), 'times plain, fp32': ('ratio', 2), 'times plain, same precision': ('same', 2)}
-    return pd.DataFrame({name: {way: row(r[k], n) for way, r in result.items()} for name, (k, n) in columns.items()})
+    columns = {'images/s': ('images_per_s', 1), 'times plain, fp32': ('ratio', 2),
+               'times plain, same precision': ('same', 2)}
+    return pd.DataFrame({name: {way: row(r[k], n) for way, r in result.items()}
+                         for name, (k, n) in columns.items()})
 
 # %% ../nbs/14_benchmark.ipynb #92903f81
 def _captured(step):
@@ -297,9 +312,11 @@ def _captured(step):
     def note(name, f): return lambda mod, inp: got.setdefault(name, []).append((f, inp[0].detach()))
     hooks = [m.tokenizer.register_forward_pre_hook(note('tokenizer', m.tokenizer))]
     for b in m.blocks:
-        hooks += [b.norm1.register_forward_pre_hook(note('attention', nn.Sequential(b.norm1, b.attn))),
+        hooks += [b.norm1.register_forward_pre_hook(note('attention',
+                                                         nn.Sequential(b.norm1, b.attn))),
                   b.norm2.register_forward_pre_hook(note('MLP', nn.Sequential(b.norm2, b.mlp)))]
-    for i in getattr(m, 'interactions', ()): hooks.append(i.register_forward_pre_hook(note('interactions', i)))
+    for i in getattr(m, 'interactions', ()):
+        hooks.append(i.register_forward_pre_hook(note('interactions', i)))
     hooks.append(m.norm.register_forward_pre_hook(note('head', nn.Sequential(m.norm, m.head))))
     try:
         with torch.no_grad(): m(step.batch[0])
@@ -315,7 +332,7 @@ def time_parts(
 ) -> dict: # part -> seconds a step; 'rest' is what the whole takes beyond the sum
     "How long each part of a training step takes, alone, forward and backward."
     def work(name, f, x):
-        x = x.requires_grad_(name != 'tokenizer')                                       # nobody asks for the picture's gradient
+        x = x.requires_grad_(name != 'tokenizer')  # nobody asks for the picture's gradient
         def go():
             with step.autocast(): y = f(x)
             y.backward(torch.ones_like(y))
@@ -332,7 +349,8 @@ def show_parts(
     parts:dict, # what `time_parts` gave
 ) -> pd.DataFrame: # one row a part
     "Milliseconds and share of each part, as a table."
-    return pd.DataFrame([{'part': k, 'ms': round(1000*v, 1), 'share': f'{v/parts["whole step"]:.1%}'}
+    return pd.DataFrame([{'part': k, 'ms': round(1000*v, 1),
+                          'share': f'{v/parts["whole step"]:.1%}'}
                          for k, v in parts.items()]).set_index('part')
 
 # %% ../nbs/14_benchmark.ipynb #1ab5ad34
@@ -343,7 +361,9 @@ class _Ops(TorchDispatchMode):
         self.count[func.overloadpacket.__name__] += 1
         return func(*args, **kwargs or {})
 
-waiting = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal', '_unique2', 'unique_dim') # for a value
+# for a value
+waiting = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal', '_unique2',
+           'unique_dim')
 
 def count_ops(
     f, # what to look at, a function without arguments
@@ -361,7 +381,8 @@ def count_graphs(
     "How many graphs torch.compile makes of a function. Raises torch's error where a graph would break."
     torch._dynamo.reset()
     graphs = []
-    compiled = torch.compile(f, fullgraph=True, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    compiled = torch.compile(f, fullgraph=True,
+                             backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
     for args in calls: compiled(*args)
     return len(graphs)
 
@@ -389,7 +410,8 @@ def kept_bytes(
     own, kept = {p.untyped_storage().data_ptr() for p in step.model.parameters()}, {}
     def note(t):
         s = t.untyped_storage()
-        if s.data_ptr() not in own: kept[s.data_ptr()] = s            # holding it keeps the address from being used again
+        # holding it keeps the address from being used again
+        if s.data_ptr() not in own: kept[s.data_ptr()] = s
         return t.detach()                 # its own result as it is would hold the graph for good
     x, y = step.batch
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
@@ -432,8 +454,9 @@ def _peak_rss():
     "The most memory this process had, bytes."
     status = Path('/proc/self/status')
     if status.exists(): return 1024*int(re.search(r'VmHWM:\s*(\d+)', status.read_text())[1])
-    import resource                                                                     # not on Windows
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+    import resource  # not on Windows
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin'
+                                                               else 1024)
 
 # %% ../nbs/14_benchmark.ipynb #ace47f0e
 def peak_memory(
@@ -445,8 +468,8 @@ def peak_memory(
         torch.cuda.synchronize(device); torch.cuda.reset_peak_memory_stats(device)
         f(); torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)
-    try: Path('/proc/self/clear_refs').write_text('5')                                  # Linux can forget the peak so far
-    except OSError: pass                                                               # elsewhere it is since the process began
+    try: Path('/proc/self/clear_refs').write_text('5')  # Linux can forget the peak so far
+    except OSError: pass  # elsewhere it is since the process began
     f()
     return _peak_rss()
 
@@ -463,11 +486,13 @@ def growth(
     rows = []
     for size in sizes:
         model = create_model(name, image_size=size).to(device)
-        steps = {k: TrainingStep(m, batch_size, precision) for k, m in (('here', model), ('plain', plain_twin(model)))}
+        steps = {k: TrainingStep(m, batch_size, precision)
+                 for k, m in (('here', model), ('plain', plain_twin(model)))}
         took = take_turns({k: s.gradients for k, s in steps.items()}, rounds, 1, device)
         kept = {k: kept_bytes(s) for k, s in steps.items()}
         rows.append(dict(image_size=size, tokens=1 + model.layout.n_tokens,
-                         **{k: dict(seconds=spread(took[k]/batch_size), kept=kept[k]//batch_size) for k in steps}))
+                         **{k: dict(seconds=spread(took[k]/batch_size), kept=kept[k]//batch_size)
+                            for k in steps}))
     return rows
 
 # %% ../nbs/14_benchmark.ipynb #42b0bac1
@@ -482,7 +507,8 @@ def largest_image(
     n, kept = np.array([r['tokens'] for r in rows]), np.array([r[way]['kept'] for r in rows])
     fit = np.polyfit(n, kept, 2 if way == 'plain' else 1)
     per_pixel = (n[-1] - 1)/rows[-1]['image_size']**2
-    fits = [s for s in range(step, 4096, step) if np.polyval(fit, 1 + per_pixel*s*s)*batch_size <= room]
+    fits = [s for s in range(step, 4096, step) if np.polyval(fit, 1 + per_pixel*s*s)*batch_size
+            <= room]
     return max(fits, default=0)
 
 # %% ../nbs/14_benchmark.ipynb #86627e3d
@@ -494,7 +520,7 @@ def profile_step(
     "Profile one step after a first: write a Chrome trace, and the ten most expensive operations as a table."
     from torch.profiler import ProfilerActivity as A, profile
     cuda = torch.device(device).type == 'cuda'
-    os.environ.setdefault('KINETO_LOG_LEVEL', '99')                                     # the profiler's log of itself
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler's log of itself
     step()
     with profile(activities=[A.CPU, A.CUDA] if cuda else [A.CPU]) as p:
         step()
@@ -502,7 +528,8 @@ def profile_step(
     key = 'self_device_time_total' if cuda else 'self_cpu_time_total'
     ops = sorted(p.key_averages(), key=lambda e: -getattr(e, key))
     total = sum(getattr(e, key) for e in ops) or 1
-    table = pd.DataFrame([{'operation': e.key, 'ms': getattr(e, key)/1000, 'calls': e.count, 'share': getattr(e, key)/total}
+    table = pd.DataFrame([{'operation': e.key, 'ms': getattr(e, key)/1000, 'calls': e.count,
+                           'share': getattr(e, key)/total}
                           for e in ops[:10]]).set_index('operation')
     Path(folder).mkdir(parents=True, exist_ok=True)
     p.export_chrome_trace(str(Path(folder)/'trace.json'))
@@ -515,15 +542,18 @@ def import_seconds(
     rounds:int=3, # new Python processes
 ) -> dict: # seconds (median): fastai's own, then ours beyond it; and ours beyond the parts of fastai that we use
     "How long this package takes to import beyond fastai, in new processes."
-    parts = ', '.join(f'fastai.{m}' for m in ('callback.core', 'callback.progress', 'callback.schedule', 'data.core', 'losses',
+    parts = ', '.join(f'fastai.{m}' for m in ('callback.core', 'callback.progress',
+                                              'callback.schedule', 'data.core', 'losses',
                                               'metrics', 'optimizer', 'torch_core'))
     def once(first, then):
         code = f'import time\na = time.perf_counter()\nimport {first}\nb = time.perf_counter()\nimport {then}\n' \
                'print(b - a, time.perf_counter() - b)'
-        out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True)
+        out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True,
+                             text=True, check=True)
         return [float(v) for v in out.stdout.split()[-2:]]
     ours = ', '.join(f'dems_nb.{m}' for m in modules)
-    whole, part = (np.median([once(first, ours) for _ in range(rounds)], 0) for first in ('fastai.vision.all', parts))
+    whole, part = (np.median([once(first, ours) for _ in range(rounds)], 0)
+                   for first in ('fastai.vision.all', parts))
     return {'fastai.vision.all': whole[0], 'ours beyond it': whole[1],
             'the parts of fastai we use': part[0], 'ours beyond these': part[1]}
 
@@ -547,7 +577,8 @@ def time_epoch(
         learn.fit(1)
         took = seconds(lambda: learn.fit(1), 1, learn.dls.device)
     images = len(learn.dls.train)*batch_size
-    return dict(model=model, dataset=dataset, compile=compile, images=images, seconds=took, images_per_s=images/took)
+    return dict(model=model, dataset=dataset, compile=compile, images=images, seconds=took,
+                images_per_s=images/took)
 
 # %% ../nbs/14_benchmark.ipynb #85d4b014
 def pillow_pipeline(
@@ -556,9 +587,12 @@ def pillow_pipeline(
 ): # a function of a PIL image that gives a normalised tensor (3, size, size)
     "The recipe's training augmentation for one picture after another, from torchvision's transforms."
     from torchvision import transforms as T
-    return T.Compose([T.RandomResizedCrop(size, (.2, 1.), interpolation=T.InterpolationMode.BICUBIC),
-                      T.RandomApply([T.ColorJitter(.4, .4, .2, .1)], p), T.RandomGrayscale(p), T.RandomSolarize(128, p),
-                      T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize((.485, .456, .406), (.229, .224, .225))])
+    return T.Compose([T.RandomResizedCrop(size, (.2, 1.),
+                                          interpolation=T.InterpolationMode.BICUBIC),
+                      T.RandomApply([T.ColorJitter(.4, .4, .2, .1)], p), T.RandomGrayscale(p),
+                      T.RandomSolarize(128, p),
+                      T.RandomHorizontalFlip(), T.ToTensor(),
+                      T.Normalize((.485, .456, .406), (.229, .224, .225))])
 
 # %% ../nbs/14_benchmark.ipynb #0b10b230
 def compare_augmentation(
@@ -578,7 +612,9 @@ def compare_augmentation(
             one, many = pillow_pipeline(size, p), Augment(size, AugmentSchedule(1, p))
             ways = {'Pillow': lambda: [one(im) for im in photos], 'here': lambda: many(x, g)}
             took = take_turns(ways, rounds, clock=time.process_time)
-            out[str(p)] = {k: spread(batch_size/t) for k, t in took.items()} | dict(ratio=spread(took['Pillow']/took['here']))
+            out[str(p)] = {k: spread(batch_size/t)
+                           for k, t in took.items()} | dict(
+                               ratio=spread(took['Pillow']/took['here']))
     finally: torch.set_num_threads(threads)
     return out
 
@@ -588,8 +624,10 @@ def show_augmentation(
 ) -> pd.DataFrame: # one row a probability
     "The comparison with Pillow as a table."
     row = lambda s, k: f'{s["median"]:,.{k}f} ({s["q1"]:,.{k}f} to {s["q3"]:,.{k}f})'
-    names = {'Pillow, images/s of a core': ('Pillow', 0), 'here': ('here', 0), 'times': ('ratio', 1)}
-    table = pd.DataFrame({n: {f'p = {p}': row(r[k], d) for p, r in result.items()} for n, (k, d) in names.items()})
+    names = {'Pillow, images/s of a core': ('Pillow', 0), 'here': ('here', 0),
+             'times': ('ratio', 1)}
+    table = pd.DataFrame({n: {f'p = {p}': row(r[k], d) for p, r in result.items()}
+                          for n, (k, d) in names.items()})
     return table
 
 # %% ../nbs/14_benchmark.ipynb #e2ca4b3f
@@ -670,7 +708,8 @@ def time_augmentation(
     n:int=10, # batches a measurement
 ) -> dict: # images_per_s: median, q1, q3
     "How fast pictures are augmented and mixed, alone."
-    return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device, warmup=2)['it'])
+    return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device,
+                                             warmup=2)['it'])
 
 # %% ../nbs/14_benchmark.ipynb #0a8cfdf7
 def _memory(step):
@@ -687,7 +726,8 @@ def _whole_step(step, compile, rounds, n, seed):
         whole['whole step, compiled'] = compiled
     took = take_turns(whole, rounds, n, step.device, warmup=2)
     return dict(steps={k: spread(step.batch_size/t) for k, t in took.items()},
-                augmentation={k: time_augmentation(s, rounds, n) for k, s in whole.items()}, parts=time_parts(step, rounds, n))
+                augmentation={k: time_augmentation(s, rounds, n) for k, s in whole.items()},
+                parts=time_parts(step, rounds, n))
 
 # %% ../nbs/14_benchmark.ipynb #17631757
 def bench(
@@ -705,13 +745,16 @@ def bench(
     "Everything of this chapter for one model."
     torch.manual_seed(seed)
     m = create_model(model, drop_path=drop_path, attn_drop=attn_drop).to(device)
-    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path, attn_drop=attn_drop, seed=seed,
+    out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path,
+               attn_drop=attn_drop, seed=seed,
                **_machine(device))
     step = TrainingStep(m, batch_size, precision, seed=seed)
-    out |= _memory(step)                                                                # before anything else has filled it
+    out |= _memory(step)  # before anything else has filled it
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
     out |= _whole_step(step, compile, rounds, n, seed)
-    out['gflop'], out['estimated_bytes'] = 6*count_cost(m)['macs']/1e9, estimate_memory(m.cpu(), batch_size, precision)
+    out['gflop'], out['estimated_bytes'] = 6*count_cost(m)['macs']/1e9, estimate_memory(m.cpu(),
+                                                                                        batch_size,
+                                                                                        precision)
     return out
 
 # %% ../nbs/14_benchmark.ipynb #8504d381
@@ -725,14 +768,14 @@ def print_bench(
     print(show_comparison(r['ways']).to_string())
     for k, s in r['steps'].items():
         aug = r['augmentation'][k]['median']
-        print(f'\n{k}, {r["precision"]}: {s["median"]:,.1f} images/s ({s["q1"]:,.1f} to {s["q3"]:,.1f}), '
-              f'{s["median"]*r["gflop"]/1000:.3g} TFLOP/s')
+        print(f'\n{k}, {r["precision"]}: {s["median"]:,.1f} images/s ({s["q1"]:,.1f} to '
+              f'{s["q3"]:,.1f}), {s["median"]*r["gflop"]/1000:.3g} TFLOP/s')
         print(f'augmentation alone: {aug:,.0f} images/s, {s["median"]/aug:.1%} of the step')
     print('\nparts of the step, each alone, forward and backward')
     print(show_parts(r['parts']).to_string())
     gib = lambda b: f'{b/2**30:.2f} GiB'
-    print(f'\nmemory: {gib(r["peak_bytes"])} at most in a step, {gib(r["idle_bytes"])} before the first; '
-          f'{gib(r["estimated_bytes"]["total"])} estimated for the step')
+    print(f'\nmemory: {gib(r["peak_bytes"])} at most in a step, {gib(r["idle_bytes"])} before the '
+          f'first; {gib(r["estimated_bytes"]["total"])} estimated for the step')
 
 # %% ../nbs/14_benchmark.ipynb #aaef7df2
 def _refuse(device, json, profile, **numbers):
@@ -744,19 +787,23 @@ def _refuse(device, json, profile, **numbers):
         raise ValueError(f'device is {device}, and there is none here: give cpu')
     for name, v in numbers.items():
         if v is not None and v < 1: raise ValueError(f'{name} is {v}: give 1 or more')
-    if json and Path(json).is_dir(): raise ValueError(f'json is {json}, a folder: give the name of a file')
-    if profile and Path(profile).is_file(): raise ValueError(f'profile is {profile}, a file: give a folder')
+    if json and Path(json).is_dir():
+        raise ValueError(f'json is {json}, a folder: give the name of a file')
+    if profile and Path(profile).is_file():
+        raise ValueError(f'profile is {profile}, a file: give a folder')
 
 # %% ../nbs/14_benchmark.ipynb #04b4178c
 def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, folder, grow):
     "What the command does for one model, after its defaults are filled in."
     gpu, notes = device != 'cpu', dict(command=' '.join(['dems_bench', *sys.argv[1:]]))
-    keep = lambda r: write_atomic(Path(out), json.dumps(notes | r, indent=1).encode()) if out else None
+    keep = lambda r: write_atomic(Path(out),
+                                  json.dumps(notes | r, indent=1).encode()) if out else None
     if grow:
         rows = growth(model, precision=precision, device=device, rounds=steps)
         keep(_machine(device) | dict(model=model, precision=precision, seed=0, growth=rows))
         print(pd.json_normalize(rows).to_string()); return 0
-    r = bench(model, batch_size, device, precision, compile, steps, 10 if gpu else 1, attn_drop=attn_drop)
+    r = bench(model, batch_size, device, precision, compile, steps, 10 if gpu else 1,
+              attn_drop=attn_drop)
     print_bench(r)
     keep(r)                                                 # what follows may fail
     try: r['import_seconds'] = import_seconds()
@@ -775,18 +822,23 @@ def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, f
 # %% ../nbs/14_benchmark.ipynb #9b537402
 def _parser():
     "The flags."
-    p = argparse.ArgumentParser(prog='dems_bench', description='Measure the training speed of a model against a plain one.')
+    p = argparse.ArgumentParser(prog='dems_bench',
+                                description='Measure the training speed of a model against a plain '
+                                            'one.')
     add, yes = p.add_argument, dict(action='store_true')
     add('--model', default='dems_tiny', help='a name for create_model (default: %(default)s)')
     add('--batch_size', type=int, help='images a step (default: 32 on a CPU, 256 on a GPU)')
     add('--device', help='cpu or cuda (default: a GPU if there is one)')
     add('--precision', help='fp32, bf16 or fp16 (default: bf16 where the device has it)')
     add('--compile', help='also compiled', **yes)
-    add('--steps', type=int, help='measurements of each (default: 5 on a CPU, 7 times 10 steps on a GPU)')
+    add('--steps', type=int, help='measurements of each (default: 5 on a CPU, 7 times 10 steps on '
+                                  'a GPU)')
     add('--threads', type=int, help="of a CPU (default: PyTorch's choice)")
-    add('--attn_drop', type=float, default=.05, help="dropout on the attention weights (default: the recipe's %(default)s)")
+    add('--attn_drop', type=float, default=.05,
+        help="dropout on the attention weights (default: the recipe's %(default)s)")
     add('--json', help='write the result to this file')
-    add('--profile', help='write trace.json and ops.csv, the ten most expensive operations, of a step into this folder')
+    add('--profile', help='write trace.json and ops.csv, the ten most expensive operations, of a '
+                          'step into this folder')
     add('--growth', help='instead: time and memory against the size of the picture', **yes)
     return p
 

@@ -23,7 +23,7 @@ from .learner import Recipe, evaluate
 from .run import Interrupted, train
 
 # %% ../nbs/16_commands.ipynb #1d805e34
-_released_flag = {'bs': 'batch_size'}                    # field of the recipe -> flag of the released code
+_released_flag = {'bs': 'batch_size'}  # field of the recipe -> flag of the released code
 
 def _add_recipe_flags(
     parser, # an argparse parser or group
@@ -53,13 +53,14 @@ def _recipe_flags(args):
         short = dict(ti='dems_tiny', s='dems_small', dems_ti='dems_tiny', dems_s='dems_small')
         values['model'] = short.get(name, name)
     if 'dataset' not in values and args.data_path and has_image_folders(args.data_path):
-        print(f'{args.data_path} holds a folder of pictures a class: that is the data (--dataset folder)')
+        print(f'{args.data_path} holds a folder of pictures a class: that is the data (--dataset '
+              'folder)')
         values['dataset'] = 'folder'
     return values
 
 # %% ../nbs/16_commands.ipynb #ff7c0794
-_follow = ('lr and warmup follow from batch_size and epochs, p0 from the model, image_size and patch_size from '
-           'model and dataset, unless they are given.')
+_follow = ('lr and warmup follow from batch_size and epochs, p0 from the model, image_size and '
+           'patch_size from model and dataset, unless they are given.')
 _switches = dict(skip_broken='leave out pictures of an image folder that cannot be read',
                  overwrite='begin anew in a folder that holds a run',
                  allow_changes='resume although recipe or data differ',
@@ -71,14 +72,19 @@ def _parser(name, about, usual):
     parser = argparse.ArgumentParser(prog=name, description=about, epilog=_follow)
     _add_recipe_flags(parser.add_argument_group('the recipe'), usual)
     add = parser.add_argument_group('the run').add_argument
-    add('--data_path', help='folder to look for the data in first (default: the known folders, else download)')
-    add('--valid_pct', type=float, help='of a folder without a part to score: the share of each class that is '
+    add('--data_path', help='folder to look for the data in first (default: the known folders, '
+                            'else download)')
+    add('--valid_pct', type=float, help='of a folder without a part to score: the share of each '
+                                        'class that is '
         'kept for it (default: 0.2)')
     add('--output_dir', help='folder of the run (default: runs/MODEL-DATASET-STAGE)')
-    add('--device', type=_device, help='where to train, such as cpu or cuda (default: the best there is)')
+    add('--device', type=_device, help='where to train, such as cpu or cuda (default: the best '
+                                       'there is)')
     add('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
-        help='go on with the run in --output_dir if there is one, or from this checkpoint (default: no)')
-    for flag, about in _switches.items(): add(f'--{flag}', action='store_true', help=f'{about} (default: no)')
+        help='go on with the run in --output_dir if there is one, or from this checkpoint '
+             '(default: no)')
+    for flag, about in _switches.items():
+        add(f'--{flag}', action='store_true', help=f'{about} (default: no)')
     add('--save_every', type=float, default=60., help='seconds between checkpoints (default: 60)')
     return parser
 
@@ -88,7 +94,8 @@ def _device(name):
     except (RuntimeError, AssertionError):
         known = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
         if torch.backends.mps.is_available(): known.append('mps')
-        raise argparse.ArgumentTypeError(f'{name!r} is no device here: give {" or ".join(known)}') from None
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is no device here: give {" or ".join(known)}') from None
     return name
 
 # %% ../nbs/16_commands.ipynb #cce4d15e
@@ -107,10 +114,12 @@ def _dry_run(recipe, data_path, valid_pct=None):
     images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
     print(recipe.to_json())
     if about: print(f'\n{about}')
-    print(f'\n{cost["trained"]:,} trained parameters; {cost["macs"]/1e6:,.1f} M multiply-adds forward for an '
-          f'image ({cost["macs_without_attention"]/1e6:,.1f} M without the two attention products)')
-    pflop = 6*cost['macs']*images/1e15                     # 2 a multiply-add, and backward costs twice forward
-    print(f'{images:,} images seen in {recipe.epochs} epochs: {pflop:,.3g} PFLOP, forward and backward')
+    print(f'\n{cost["trained"]:,} trained parameters; {cost["macs"]/1e6:,.1f} M multiply-adds '
+          f'forward for an image ({cost["macs_without_attention"]/1e6:,.1f} M without the two '
+          'attention products)')
+    pflop = 6*cost['macs']*images/1e15  # 2 a multiply-add, and backward costs twice forward
+    print(f'{images:,} images seen in {recipe.epochs} epochs: {pflop:,.3g} PFLOP, forward and '
+          'backward')
     print('\n' + shape_ledger(model, recipe.bs).to_string(index=False))
 
 # %% ../nbs/16_commands.ipynb #db2e2ea6
@@ -123,7 +132,8 @@ def tensorboard_callback(
         def after_batch(self):
             if not self.training: return
             self.writer.add_scalar('train_loss', self.smooth_loss, self.train_iter)
-            for name in ('lr', 'wd'): self.writer.add_scalar(name, self.opt.hypers[-1][name], self.train_iter)
+            for name in ('lr', 'wd'):
+                self.writer.add_scalar(name, self.opt.hypers[-1][name], self.train_iter)
     return NumbersToTensorBoard(log_dir=folder, trace_model=False, log_preds=False)
 
 # %% ../nbs/16_commands.ipynb #71ee77fa
@@ -151,34 +161,40 @@ def _run(stage, args, recipe, pretrained=None):
     if dataset_facts(recipe.dataset).reader:
         options = dict(on_broken='skip' if args.skip_broken else 'error', valid_pct=args.valid_pct)
     bar = sys.stdout.isatty() and num_distrib() < 2
-    learn = train(recipe, out, device=args.device, bar=bar, root=args.data_path, pretrained=pretrained,
+    learn = train(recipe, out, device=args.device, bar=bar, root=args.data_path,
+                  pretrained=pretrained,
                   resume=args.resume, overwrite=args.overwrite, allow_changes=args.allow_changes,
                   save_every=args.save_every, cbs=_loggers(args, out), **options)
     if rank_distrib() == 0:
         best = max(learn.rows, key=lambda r: r['accuracy'])
         print(f'\nlast epoch: {learn.evaluation}')
-        print(f'best epoch: {best["accuracy"]:.2%} (epoch {best["epoch"]}; chosen by this very score, so too high)')
+        print(f'best epoch: {best["accuracy"]:.2%} (epoch {best["epoch"]}; chosen by this very '
+              'score, so too high)')
         print(f'{learn.seconds:.0f} seconds; written to {out}')
     return learn
 
 # %% ../nbs/16_commands.ipynb #0d95d462
-_flag_of = {'resume=True': '--resume', 'overwrite=True': '--overwrite', 'allow_changes=True': '--allow_changes',
-            'on_broken="skip"': '--skip_broken', "on_broken='skip'": '--skip_broken', 'root=': '--data_path',
-            'give out': 'give --output_dir', 'valid_pct is': '--valid_pct is', 'bs is': '--batch_size is'}
+_flag_of = {'resume=True': '--resume', 'overwrite=True': '--overwrite',
+            'allow_changes=True': '--allow_changes',
+            'on_broken="skip"': '--skip_broken', "on_broken='skip'": '--skip_broken',
+            'root=': '--data_path',
+            'give out': 'give --output_dir', 'valid_pct is': '--valid_pct is',
+            'bs is': '--batch_size is'}
 
 def _in_flags(error):
     "An error's sentence as a user of the command knows things: flags in place of Python's arguments."
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f'{error.strerror}: {error.filename}' if error.filename else error.strerror
-    for argument, flag in _flag_of.items(): text = re.sub(rf'(?<![\w-]){re.escape(argument)}', flag, text)
+    for argument, flag in _flag_of.items():
+        text = re.sub(rf'(?<![\w-]){re.escape(argument)}', flag, text)
     return ' '.join(text.split())
 
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
     try:
         done = f(sys.argv[1:] if argv is None else argv)
-        return None if argv is None else done              # what a script returns is its exit status
+        return None if argv is None else done  # what a script returns is its exit status
     except KeyboardInterrupt as e:
         where = str(e).partition(';')[0]
         goes_on = f'{where}. The same command with --resume goes on from there.'
@@ -199,7 +215,8 @@ def pretrain(
         return _run('pretrain', args, Recipe.pretrain(**_recipe_flags(args)))
     return _command(go, 'dems_pretrain', argv)
 
-_weights_help = 'a run folder, a file of save_model, a .pth of the released code, or a name of the zoo'
+_weights_help = ('a run folder, a file of save_model, a .pth of the released code, or a name of '
+                 'the zoo')
 
 def finetune(
     argv:list=None, # the flags; by default the command line's
@@ -221,20 +238,22 @@ def _is(name, config):
     side, patch_size = config['image_size'], config['patch_sizes'][0]
     try: own = create_model(name, 10, config['in_chans'], side, patch_size).config
     except ValueError: return False
-    return all(list(own[k]) == list(config[k]) if k == 'patch_sizes' else own[k] == config[k] for k in _shape)
+    return all(list(own[k]) == list(config[k]) if k == 'patch_sizes' else own[k] == config[k]
+               for k in _shape)
 
 def _as_the_weights(source, values):
     "The fine-tuning recipe for saved weights. Raises `ValueError` if --model or --patch_size say another model."
     config = load_model(source).config
     names = [name for name in list_models() if _is(name, config)]
-    if not names: raise ValueError(f'the weights in {source} are of no named model, which a recipe needs')
+    if not names:
+        raise ValueError(f'the weights in {source} are of no named model, which a recipe needs')
     if values.get('model', names[0]) not in names:
-        raise ValueError(f'--model is {values["model"]} and the weights in {source} are of a {names[0]}: leave '
-                         '--model out')
+        raise ValueError(f'--model is {values["model"]} and the weights in {source} are of a '
+                         f'{names[0]}: leave --model out')
     patch_size = config['patch_sizes'][0]
     if values.get('patch_size', patch_size) != patch_size:
-        raise ValueError(f'--patch_size is {values["patch_size"]} and the weights in {source} are for patches of '
-                         f'{patch_size}: leave --patch_size out')
+        raise ValueError(f'--patch_size is {values["patch_size"]} and the weights in {source} are '
+                         f'for patches of {patch_size}: leave --patch_size out')
     own = dict(model=names[0], image_size=config['image_size'], patch_size=patch_size)
     return Recipe.finetune(**{**own, **values})
 
@@ -250,10 +269,13 @@ def evaluate_command(
         add('--dataset', required=True, help=f'one of {", ".join(list_datasets())}')
         add('--data_path', help='folder to look for the data in first (default: the known ones)')
         add('--batch_size', type=int, default=256, help='images scored at once (default: 256)')
-        add('--device', type=_device, help='where to compute, such as cpu or cuda (default: the best there is)')
-        add('--drop_last', action='store_true', help='also leave out the last batch if it is not full, as the '
+        add('--device', type=_device, help='where to compute, such as cpu or cuda (default: the '
+                                           'best there is)')
+        add('--drop_last', action='store_true',
+            help='also leave out the last batch if it is not full, as the '
             'released code does (default: no)')
-        add('--skip_broken', action='store_true', help='leave out pictures that cannot be read (default: no)')
+        add('--skip_broken', action='store_true',
+            help='leave out pictures that cannot be read (default: no)')
         add('--json', help='write the figures to this file (default: none)')
         args = parser.parse_args(argv)
         return _score(args)
@@ -265,17 +287,20 @@ def _scored_data(args, model):
     config = model.config
     options = dict(on_broken='skip' if args.skip_broken else 'error')
     if dataset_facts(args.dataset).reader is None: options = {}
-    else: options |= dict(fit=getattr(model, 'notes', {}).get('picture'), in_chans=config['in_chans'])
+    else:
+        options |= dict(fit=getattr(model, 'notes', {}).get('picture'), in_chans=config['in_chans'])
     dls = get_dls(args.dataset, args.data_path, image_size=config['image_size'], bs=args.batch_size,
                   device=args.device, train=False, **options)
     if (config['n_classes'], config['in_chans']) != (dls.c, dls.in_chans):
-        raise ValueError(f'the weights are for {config["n_classes"]} classes and {config["in_chans"]} channels, and '
-                         f'{dls.name} has {dls.c} and {dls.in_chans}: name the data set they were trained on')
+        raise ValueError(f'the weights are for {config["n_classes"]} classes and '
+                         f'{config["in_chans"]} channels, and '
+                         f'{dls.name} has {dls.c} and {dls.in_chans}: name the data set they were '
+                         'trained on')
     classes = getattr(model, 'notes', {}).get('classes')
     if classes and [str(c) for c in dls.vocab] != list(classes):
         wrong = next((a, b) for a, b in zip(classes, map(str, dls.vocab)) if a != b)
-        raise ValueError(f'the weights were trained to tell other classes apart: {wrong[0]!r} stands where '
-                         f'{dls.name} has {wrong[1]!r}')
+        raise ValueError(f'the weights were trained to tell other classes apart: {wrong[0]!r} '
+                         f'stands where {dls.name} has {wrong[1]!r}')
     return dls
 
 def _score(args):
@@ -284,7 +309,8 @@ def _score(args):
     dls = _scored_data(args, model)
     whole = evaluate(model, dls)
     print(whole)
-    figures = dict(accuracy=whole.accuracy, interval=whole.interval, loss=whole.loss, n_scored=whole.n)
+    figures = dict(accuracy=whole.accuracy, interval=whole.interval, loss=whole.loss,
+                   n_scored=whole.n)
     if args.drop_last:
         part = evaluate(model, dls, drop_last=args.batch_size)
         print(f'without the last, unfinished batch, as the released code scores: {part}')
@@ -297,36 +323,47 @@ def _packages():
     "(what, ok, said, remedy, optional) for Python and each package."
     v = sys.version_info
     yield 'Python', v >= (3, 10), platform.python_version(), 'use Python 3.10 or newer', False
-    need = dict(torch=(2, 4), torchvision=(0, 19), fastai=(2, 7, 18), fastcore=(1, 5), safetensors=(0, 4), matplotlib=(3, 7))
-    extra = dict(jupyterlab='the notebooks', accelerate='several GPUs', tensorboard='--tensorboard', wandb='--wandb')
+    need = dict(torch=(2, 4), torchvision=(0, 19), fastai=(2, 7, 18), fastcore=(1, 5),
+                safetensors=(0, 4), matplotlib=(3, 7))
+    extra = dict(jupyterlab='the notebooks', accelerate='several GPUs', tensorboard='--tensorboard',
+                 wandb='--wandb')
     for name, least in need.items():
         try: have = version(name)
         except PackageNotFoundError: have = None
-        ok = have is not None and tuple(int(''.join(c for c in n if c.isdigit()) or 0) for n in have.split('.')[:3]) >= least
-        yield name, ok, have or 'not installed', f'pip install "{name}>={".".join(map(str, least))}"', False
+        ok = have is not None and tuple(int(''.join(c for c in n if c.isdigit()) or 0)
+                                        for n in have.split('.')[:3]) >= least
+        yield (name, ok, have or 'not installed',
+               f'pip install "{name}>={".".join(map(str, least))}"', False)
     for name, use in extra.items():
         ok = importlib.util.find_spec(name) is not None
-        yield name, ok, version(name) if ok else 'not installed', f'pip install {name}, for {use}', True
+        yield (name, ok, version(name) if ok else 'not installed', f'pip install {name}, for {use}',
+               True)
 
 # %% ../nbs/16_commands.ipynb #66c1f4fb
 def _hardware():
     "(what, ok, said, remedy, optional) for processor, memory, disk, GPU."
     how = lambda device: 'in hardware' if has_bf16(device) else 'not in hardware'
-    yield 'CPU bfloat16', has_bf16('cpu'), how('cpu'), 'nothing to do: training runs in float32 here', True
+    yield 'CPU bfloat16', has_bf16('cpu'), how(
+        'cpu'), 'nothing to do: training runs in float32 here', True
     try: memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30
     except (ValueError, AttributeError): memory = None
-    if memory: yield 'memory', memory > 3, f'{memory:.1f} GiB', 'give the machine 4 GiB or more', False
+    if memory:
+        yield 'memory', memory > 3, f'{memory:.1f} GiB', 'give the machine 4 GiB or more', False
     free = shutil.disk_usage('.').free/2**30
-    yield 'disk', free > 2, f'{free:.1f} GiB free here', 'free 2 GiB, or give another --output_dir', False
+    yield ('disk', free > 2, f'{free:.1f} GiB free here',
+           'free 2 GiB, or give another --output_dir', False)
     may = os.access('.', os.W_OK)
-    yield 'this folder', may, 'can be written' if may else 'cannot be written', 'give an --output_dir that can', False
+    yield ('this folder', may, 'can be written' if may else 'cannot be written',
+           'give an --output_dir that can', False)
     if not torch.cuda.is_available():
-        yield 'GPU', False, 'none that PyTorch can use', 'install a driver and a CUDA build of torch; nano needs none', True
+        yield ('GPU', False, 'none that PyTorch can use',
+               'install a driver and a CUDA build of torch; nano needs none', True)
     for i in range(torch.cuda.device_count()):
         have, all_ = (b/2**30 for b in torch.cuda.mem_get_info(i))
         said = f'{torch.cuda.get_device_name(i)}, {have:.1f} of {all_:.1f} GiB free'
         yield f'GPU {i}', have > 2, said, 'end what else runs on it', False
-        yield f'GPU {i} bfloat16', has_bf16(f'cuda:{i}'), how(f'cuda:{i}'), 'use --precision fp16', True
+        yield f'GPU {i} bfloat16', has_bf16(f'cuda:{i}'), how(
+            f'cuda:{i}'), 'use --precision fp16', True
 
 # %% ../nbs/16_commands.ipynb #08f3cf91
 def _data_found(data_path):
@@ -336,14 +373,18 @@ def _data_found(data_path):
     for name in ('sample', 'fashionmnist', 'cifar10', 'cifar100', 'emnist'):
         try: dls = get_dls(name, data_path, device='cpu', download=False)
         except Exception as e: yield f'data {name}', False, str(e).partition('. ')[0], remedy, True
-        else: yield f'data {name}', True, f'{len(dls.train.dataset.y):,} + {len(dls.valid.dataset.y):,} images', '', True
+        else:
+            yield (f'data {name}', True,
+                   f'{len(dls.train.dataset.y):,} + {len(dls.valid.dataset.y):,} images', '', True)
 
 def _one_step():
     "(what, ok, said, remedy, optional) for a first step of training."
     recipe = Recipe(n_train=160, epochs=1, bs=32, holdout=100)
     try:
         with redirect_stdout(io.StringIO()): train(recipe, bar=False)
-    except Exception as e: yield 'a first step', False, f'{type(e).__name__}: {e}', 'report this with all lines above', False
+    except Exception as e:
+        yield ('a first step', False, f'{type(e).__name__}: {e}',
+               'report this with all lines above', False)
     else: yield 'a first step', True, 'trained five batches of the sample', '', False
 
 # %% ../nbs/16_commands.ipynb #fdfe09bc
@@ -352,21 +393,26 @@ def doctor(
 ) -> int: # how many required things fail
     "Check this machine for everything the kit needs (`dems_doctor`)."
     p = argparse.ArgumentParser(prog='dems_doctor', description=doctor.__doc__)
-    p.add_argument('--data_path', help='folder to look for data in first (default: the known folders)')
+    p.add_argument('--data_path', help='folder to look for data in first (default: the known '
+                                       'folders)')
     args, failed = p.parse_args(sys.argv[1:] if argv is None else argv), 0
     for check in (_packages(), _hardware(), _data_found(args.data_path), _one_step()):
         for what, ok, said, remedy, optional in check:
             failed += not ok and not optional
             line = f'[{"OK" if ok else "FAIL"}]'.ljust(7) + f'{what}: {said}'
-            print(line if ok else f'{line}{" (optional)" if optional else ""}. Fix: {remedy}', flush=True)
+            print(line if ok else f'{line}{" (optional)" if optional else ""}. Fix: {remedy}',
+                  flush=True)
     print(f'\n{failed} required to mend' if failed else '\neverything that is required works')
     if argv is None: raise SystemExit(min(failed, 1))
     return failed
 
 # %% ../nbs/16_commands.ipynb #456d35b9
-_rooms = dict(pretrain='commands:pretrain', finetune='commands:finetune', evaluate='commands:evaluate_command',
-              predict='classifier:predict_command', export='classifier:export_command', demo='demo:main',
-              reproduce='released:main', doctor='commands:doctor', bench='benchmark:main', study='studies:main',
+_rooms = dict(pretrain='commands:pretrain', finetune='commands:finetune',
+              evaluate='commands:evaluate_command',
+              predict='classifier:predict_command', export='classifier:export_command',
+              demo='demo:main',
+              reproduce='released:main', doctor='commands:doctor', bench='benchmark:main',
+              study='studies:main',
               timebox='studies:timebox_main', progress='checks.progress:main')
 
 def main(

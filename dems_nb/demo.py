@@ -32,7 +32,8 @@ def finetune_recipe(
     epochs:int=10, # times the 6,000 pictures are seen
 ) -> Recipe: # for the bundled model on the sample
     "A minute more for the bundled model, on the sample alone."
-    return Recipe(model='dems_nano', dataset='sample', epochs=epochs, bs=64, lr=2e-4, shift=0, flip=False)
+    return Recipe(model='dems_nano', dataset='sample', epochs=epochs, bs=64, lr=2e-4, shift=0,
+                  flip=False)
 
 # %% ../nbs/17_demo.ipynb #b0fe9c70
 def linear_baseline(
@@ -44,7 +45,7 @@ def linear_baseline(
     pixels = lambda t: t.flatten(1).numpy()/255.
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                       # it stops at its iteration limit, which is all we want
+        warnings.simplefilter('ignore')  # it stops at its iteration limit, which is all we want
         clf = LogisticRegression(max_iter=100).fit(pixels(x), y.numpy())
     seconds = time.perf_counter() - start
     p = torch.as_tensor(clf.predict_proba(pixels(xt)))
@@ -112,7 +113,7 @@ def demo(
 ) -> pd.DataFrame: # one row a model
     "Train DEMS and a plain ViT on the sample, fine-tune the bundled model, compare with a linear one; draw pictures."
     names = ('dems_nano', 'vit_nano')
-    demo_recipe(epochs=14 if epochs is None else epochs)                   # refuse before anything runs
+    demo_recipe(epochs=14 if epochs is None else epochs)  # refuse before anything runs
     finetune_recipe(10 if finetune_epochs is None else finetune_epochs)
     out = Path(out)
     dls = get_dls('sample', device=torch.device(device or default_device()), bs=64)
@@ -122,8 +123,8 @@ def demo(
         epochs = fits[0] if epochs is None else epochs
         finetune_epochs = fits[1] if finetune_epochs is None else finetune_epochs
         total = epochs*sum(seconds.values()) + finetune_epochs*seconds['dems_nano']
-        print(f'An epoch takes {seconds["dems_nano"]:.0f} and {seconds["vit_nano"]:.0f} seconds here: '
-              f'{epochs} epochs of each model and {finetune_epochs} of fine-tuning, about '
+        print(f'An epoch takes {seconds["dems_nano"]:.0f} and {seconds["vit_nano"]:.0f} seconds '
+              f'here: {epochs} epochs of each model and {finetune_epochs} of fine-tuning, about '
               f'{max(1, round(total/60))} minutes.', flush=True)
     return _trainings(out, dls, names, epochs, finetune_epochs, bar)
 
@@ -135,16 +136,22 @@ def _trainings(out, dls, names, epochs, finetune_epochs, bar):
     linear, seconds = linear_baseline(dls)
     rows, runs = [], {}
     for i, name in enumerate(names, 1):
-        print(f'\n{i} of 3: {name}, from scratch, {epochs} epochs of the sample on {device}', flush=True)
-        runs[name] = train(demo_recipe(name, epochs), out/name, device=device, bar=bar, overwrite=True)
+        print(f'\n{i} of 3: {name}, from scratch, {epochs} epochs of the sample on {device}',
+              flush=True)
+        runs[name] = train(demo_recipe(name, epochs), out/name, device=device, bar=bar,
+                           overwrite=True)
         learn = runs[name]
-        rows.append(_row(f'{name}, from scratch', learn.evaluation, epochs, learn.model, learn.seconds))
-    rows.append(_row('logistic regression', linear, seconds=seconds, params=32*32*10 + 10, macs=32*32*10))
+        rows.append(_row(f'{name}, from scratch', learn.evaluation, epochs, learn.model,
+                         learn.seconds))
+    rows.append(_row('logistic regression', linear, seconds=seconds, params=32*32*10 + 10,
+                     macs=32*32*10))
     rows.append(_row('dems_nano, bundled ¹', evaluate(bundled, dls), model=bundled))
     print(f'\n3 of 3: the bundled dems_nano, fine-tuned, {finetune_epochs} epochs', flush=True)
-    tuned = train(finetune_recipe(finetune_epochs), out/'finetuned', model=bundled, device=device, bar=bar,
+    tuned = train(finetune_recipe(finetune_epochs), out/'finetuned', model=bundled, device=device,
+                  bar=bar,
                   overwrite=True)
-    rows.append(_row('dems_nano, bundled ¹, fine-tuned', tuned.evaluation, finetune_epochs, tuned.model,
+    rows.append(_row('dems_nano, bundled ¹, fine-tuned', tuned.evaluation, finetune_epochs,
+                     tuned.model,
                      tuned.seconds))
     pictures(out, runs, tuned)
     table = pd.DataFrame(rows)
@@ -175,22 +182,30 @@ def main(
     "Train DEMS-ViT and a plain ViT on 6,000 pictures of clothes, and compare: one table, and pictures (`dems_demo`)."
     parser = argparse.ArgumentParser(prog='dems_demo', description=main.__doc__)
     add = parser.add_argument
-    add('--out', default='out/demo', help='folder for the models and pictures (default: %(default)s)')
-    add('--minutes', type=float, default=4., help='for the trainings: so many epochs as fit (default: 4)')
+    add('--out', default='out/demo', help='folder for the models and pictures (default: '
+                                          '%(default)s)')
+    add('--minutes', type=float, default=4.,
+        help='for the trainings: so many epochs as fit (default: 4)')
     add('--epochs', type=int, help='epochs from scratch (default: as many of 14 as fit)')
     add('--finetune_epochs', type=int, help='epochs of fine-tuning (default: as many of 10 as fit)')
     add('--device', help='where to train, such as cpu or cuda (default: the best there is)')
     args = parser.parse_args(argv)
     start = time.perf_counter()
     try:
-        if not 0 < args.minutes < 1e4: raise ValueError(f'--minutes is {args.minutes}: give minutes above 0')
-        table = demo(args.out, args.epochs, args.finetune_epochs, args.device, sys.stdout.isatty(), args.minutes)
+        if not 0 < args.minutes < 1e4:
+            raise ValueError(f'--minutes is {args.minutes}: give minutes above 0')
+        table = demo(args.out, args.epochs, args.finetune_epochs, args.device, sys.stdout.isatty(),
+                     args.minutes)
     except (ValueError, OSError, RuntimeError) as e: sys.exit(f'dems_demo: error: {e}')
     except KeyboardInterrupt: sys.exit('\ndems_demo: interrupted')
     print('\n' + table.to_string(index=False))
-    print('\nAccuracy on the 1,000 test pictures of the sample, all of them scored, after the last epoch.')
-    print('¹ trained beforehand on all 60,000 training pictures of Fashion-MNIST, the 6,000 of the sample among them.')
+    print('\nAccuracy on the 1,000 test pictures of the sample, all of them scored, after the last '
+          'epoch.')
+    print('¹ trained beforehand on all 60,000 training pictures of Fashion-MNIST, the 6,000 of the '
+          'sample among them.')
     threads = torch.get_num_threads()
-    print(f'{time.perf_counter() - start:.0f} seconds in all, {threads} CPU threads. Written to {args.out}:')
+    print(f'{time.perf_counter() - start:.0f} seconds in all, {threads} CPU threads. Written to '
+          f'{args.out}:')
     for file in sorted(Path(args.out).rglob('*')):
-        if file.is_file() and file.name[0] != '.': print(f'  {file}  ({file.stat().st_size:,} bytes)')
+        if file.is_file() and file.name[0] != '.':
+            print(f'  {file}  ({file.stat().st_size:,} bytes)')

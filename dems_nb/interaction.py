@@ -17,10 +17,12 @@ class RegionalInteraction(nn.Module):
         n_mixed:int, # mixed tokens a region, L
     ):
         super().__init__()
-        if n_mixed < 1: raise ValueError(f'n_mixed is {n_mixed}: give at least 1 mixed token a region')
+        if n_mixed < 1:
+            raise ValueError(f'n_mixed is {n_mixed}: give at least 1 mixed token a region')
         self.dim, self.n_mixed = dim, n_mixed
         self.norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2), nn.GELU(),
+        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2),
+                                 nn.GELU(),
                                  nn.Linear(dim//2, n_mixed))
         self.scale = nn.Parameter(torch.ones(()))
 

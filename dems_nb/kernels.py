@@ -22,7 +22,8 @@ def use_path(
 ):
     "Compute in another way while inside. Raises `ValueError` for an unknown one."
     global _chosen
-    if path not in paths: raise ValueError(f'path is {path!r}: the known ones are {", ".join(paths)}')
+    if path not in paths:
+        raise ValueError(f'path is {path!r}: the known ones are {", ".join(paths)}')
     before = _chosen
     _chosen = path
     try: yield
@@ -77,7 +78,7 @@ class TokenLinear(nn.Linear):
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
         "The same product, asked of oneDNN."
-        image = x[:, :, None].permute(0, 3, 1, 2)                         # batch in_features token 1
+        image = x[:, :, None].permute(0, 3, 1, 2)  # batch in_features token 1
         return F.conv2d(image, self.weight[:, :, None, None], self.bias).squeeze(3).mT
 
 # %% ../nbs/12_kernels.ipynb #6752e72c

@@ -40,7 +40,8 @@ def correspondence_map(
     coarse_grid:int, # patches per side at the coarse scale; divides `fine_grid`
 ) -> torch.Tensor: # (coarse_grid², n²) row-major indices of the fine tokens in each coarse one, n = fine_grid/coarse_grid
     "Which fine tokens lie inside each coarse token. Raises `ValueError` if the grids do not nest."
-    fine_grid, coarse_grid = whole_number('fine_grid', fine_grid), whole_number('coarse_grid', coarse_grid)
+    fine_grid, coarse_grid = whole_number('fine_grid',
+                                          fine_grid), whole_number('coarse_grid', coarse_grid)
     if fine_grid % coarse_grid:
         raise ValueError(f'fine_grid {fine_grid} is not a multiple of coarse_grid {coarse_grid}: '
                          f'give two grids that nest, such as {coarse_grid*2} and {coarse_grid}')
@@ -57,20 +58,24 @@ class TokenLayout:
     ):
         self.image_size = whole_number('image_size', image_size)
         if not isinstance(patch_sizes, (tuple, list)):
-            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, such as ({patch_sizes},)')
+            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, such as '
+                             f'({patch_sizes},)')
         self.patch_sizes = tuple(whole_number('a patch size', p) for p in patch_sizes)
-        if not self.patch_sizes: raise ValueError('patch_sizes is empty: give at least one patch size, such as (4,)')
+        if not self.patch_sizes:
+            raise ValueError('patch_sizes is empty: give at least one patch size, such as (4,)')
         for p, q in zip(self.patch_sizes, self.patch_sizes[1:]):
             if q <= p or q % p:
-                raise ValueError(f'patch sizes {self.patch_sizes}: {q} is not a larger multiple of {p}; '
-                                 'list them finest first, each a multiple of the one before')
+                raise ValueError(f'patch sizes {self.patch_sizes}: {q} is not a larger multiple of '
+                                 f'{p}; list them finest first, each a multiple of the one before')
         image_size, last = self.image_size, self.patch_sizes[-1]
         if image_size % last:
             fits = [n*last for n in (image_size//last, image_size//last + 1) if n]
-            raise ValueError(f'image_size {image_size} is not divisible by the largest patch {last}: '
-                             f'use a side of {" or ".join(map(str, fits))}, or smaller patches')
+            raise ValueError(f'image_size {image_size} is not divisible by the largest patch '
+                             f'{last}: use a side of {" or ".join(map(str, fits))}, or smaller '
+                             'patches')
 
-    def __repr__(self): return f'TokenLayout(image_size={self.image_size}, patch_sizes={self.patch_sizes})'
+    def __repr__(self):
+        return f'TokenLayout(image_size={self.image_size}, patch_sizes={self.patch_sizes})'
     def __eq__(self, other): return isinstance(other, TokenLayout) and repr(self) == repr(other)
     def __hash__(self): return hash(repr(self))
 
@@ -130,7 +135,8 @@ def order(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens,): sequence 
     "The order of reading: region by region, inside a region from the finest scale to the coarsest."
     start, maps = 0, []
     for grid in self.grids:
-        maps.append(start + correspondence_map(grid, self.grids[-1]))   # (regions, tokens of this scale in a region)
+        # (regions, tokens of this scale in a region)
+        maps.append(start + correspondence_map(grid, self.grids[-1]))
         start += grid**2
     return torch.cat(maps, dim=1).flatten()
 
@@ -151,7 +157,8 @@ def region(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens,)
 @once
 def cells(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 2): row, column
     "Row and column of the token at each sequence position, in the grid of its own scale."
-    return torch.cat([torch.cartesian_prod(torch.arange(g), torch.arange(g)) for g in self.grids])[self.order]
+    return torch.cat([torch.cartesian_prod(torch.arange(g), torch.arange(g))
+                      for g in self.grids])[self.order]
 
 @patch(as_prop=True)
 @once
@@ -168,7 +175,8 @@ def linked(self:TokenLayout,
 ) -> torch.Tensor: # LongTensor of sequence positions, ascending, none of them of the token's own scale
     "Every token of another scale whose box contains this token's box or lies in it. Raises `IndexError` out of range."
     if not hasattr(position, '__index__') or not 0 <= position < self.n_tokens:
-        raise IndexError(f'position {position!r} is out of range: this layout has positions 0 to {self.n_tokens-1}')
+        raise IndexError(f'position {position!r} is out of range: this layout has positions 0 to '
+                         f'{self.n_tokens-1}')
     boxes = self.boxes
     lo, hi = boxes[:, :2], boxes[:, 2:]
     holds = ((lo <= lo[position]) & (hi >= hi[position])).all(1)
@@ -181,11 +189,12 @@ def linked(self:TokenLayout,
 def links(self:TokenLayout) -> torch.Tensor: # bool (n_tokens, n_tokens): is the one linked to the other?
     "Every token's linked tokens, as a table; row `position` holds what `linked(position)` lists."
     table = torch.zeros(self.n_tokens, self.n_tokens, dtype=torch.bool)
-    corner = self.boxes[:, :2].flip(1)                                    # row, column of the top left pixel
+    corner = self.boxes[:, :2].flip(1)  # row, column of the top left pixel
     for k, (grid, patch_size) in enumerate(zip(self.grids, self.patch_sizes)):
-        coarse = (self.scale == k).nonzero()[:, 0]                        # positions, in sequence order
+        coarse = (self.scale == k).nonzero()[:, 0]  # positions, in sequence order
         position = torch.zeros(grid*grid, dtype=torch.long)
-        position[self.cells[coarse] @ torch.tensor([grid, 1])] = coarse   # row-major index -> position
+        # row-major index -> position
+        position[self.cells[coarse] @ torch.tensor([grid, 1])] = coarse
         finer = (self.scale < k).nonzero()[:, 0]
         ancestor = position[(corner[finer]//patch_size) @ torch.tensor([grid, 1])]
         table[finer, ancestor] = True

@@ -65,7 +65,8 @@ class Recipe:
     compile:bool=False # compile model and augmentation for training
 
     def __post_init__(self):
-        for field in fields(self): setattr(self, field.name, _plain(field, getattr(self, field.name)))
+        for field in fields(self):
+            setattr(self, field.name, _plain(field, getattr(self, field.name)))
         self.dataset = dataset_name(self.dataset)
         _check_choices(self)
         _check_numbers(self)
@@ -76,7 +77,8 @@ def _plain(field, value):
     if value is None and field.default is None: return None
     if field.type is int: return whole_number(field.name, value, least=-2**63)
     if field.type is float: return real_number(field.name, value)
-    if field.type is tuple: return tuple(real_number(f'one of {field.name}', v) for v in _listed(field.name, value))
+    if field.type is tuple:
+        return tuple(real_number(f'one of {field.name}', v) for v in _listed(field.name, value))
     if not isinstance(value, (bool, np.bool_) if field.type is bool else str):
         kind = 'True or False' if field.type is bool else 'a word'
         raise ValueError(f'{field.name} is {value!r}: give {kind}, such as {field.default!r}')
@@ -97,11 +99,13 @@ def _check_choices(recipe):
             raise ValueError(f'{name} is {value!r}: the known ones are {", ".join(choices)}')
 
 # %% ../nbs/07_learner.ipynb #ed80cf2a
-_lowest = dict(epochs=1, bs=1, image_size=1, n_train=1, patch_size=1, holdout=0, shift=0, warmup=0, seed=0)
+_lowest = dict(epochs=1, bs=1, image_size=1, n_train=1, patch_size=1, holdout=0, shift=0, warmup=0,
+               seed=0)
 
 def _check_numbers(recipe):
     "Raise `ValueError` for a number out of its range."
-    def refuse(name, accepted): raise ValueError(f'{name} is {getattr(recipe, name)}: give {accepted}')
+    def refuse(name, accepted):
+        raise ValueError(f'{name} is {getattr(recipe, name)}: give {accepted}')
     for name, low in _lowest.items():
         value = getattr(recipe, name)
         if value is not None and value < low: refuse(name, f'{low} or more')
@@ -118,7 +122,8 @@ def _check_numbers(recipe):
     if not 0 <= recipe.p0 <= 1: refuse('p0', 'a probability from 0 to 1')
     if recipe.mixup or recipe.cutmix:
         for name in ('mixup', 'cutmix'):
-            if not .1 <= getattr(recipe, name) <= 1: refuse(name, 'both alphas, from 0.1 to 1, or 0 and 0')
+            if not .1 <= getattr(recipe, name) <= 1:
+                refuse(name, 'both alphas, from 0.1 to 1, or 0 and 0')
 
 # %% ../nbs/07_learner.ipynb #5f1e5d35
 @patch
@@ -135,7 +140,8 @@ def from_json(cls:Recipe,
     known = [f.name for f in fields(cls)]
     unknown = sorted(values.keys() - known)
     if unknown:
-        raise ValueError(f'unknown recipe field {", ".join(unknown)}: the known ones are {", ".join(known)}')
+        raise ValueError(f'unknown recipe field {", ".join(unknown)}: the known ones are '
+                         f'{", ".join(known)}')
     return cls(**values)
 
 @patch(as_prop=True)
@@ -147,7 +153,8 @@ def hash(self:Recipe) -> str: # 12 hexadecimal digits
 def _paper_recipe(model, dataset, epochs, bs, peak, fields):
     "What both stages of the paper share; `fields` win."
     bs = whole_number('bs', bs)
-    shared = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*bs/256, schedule='paper',
+    shared = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*bs/256,
+                  schedule='paper',
                   mixup=.8, cutmix=1., label_smoothing=.1)
     record = dataset_facts(dataset)
     if record.reader: shared |= dict(image_size=record.image_size, patch_size=record.patch_size)
@@ -200,7 +207,8 @@ class EpochLR(Callback):
     ): self.lrs = lrs
     def before_fit(self):
         if self.n_epoch > len(self.lrs):
-            raise ValueError(f'{self.n_epoch} epochs and {len(self.lrs)} learning rates: give one an epoch')
+            raise ValueError(f'{self.n_epoch} epochs and {len(self.lrs)} learning rates: give one '
+                             'an epoch')
     def before_epoch(self): self.opt.set_hyper('lr', self.lrs[self.epoch])
 
 # %% ../nbs/07_learner.ipynb #2597f383
@@ -265,7 +273,8 @@ class Autocast(Callback):
         dtype:torch.dtype=torch.bfloat16, # float16 adds a gradient scaler
     ): self.dtype = dtype
     def before_fit(self):
-        if self.dtype == torch.float16: self.learn.scaler = torch.amp.GradScaler(self.dls.device.type)
+        if self.dtype == torch.float16:
+            self.learn.scaler = torch.amp.GradScaler(self.dls.device.type)
     def before_batch(self):
         self.context = torch.autocast(self.dls.device.type, dtype=self.dtype)
         self.context.__enter__()
@@ -319,7 +328,7 @@ class TidyLearner(Learner):
 
     def all_batches(self):
         self.n_iter = len(self.dl)
-        first = getattr(self.dl, 'start', 0) if self.training else 0     # the loader leaves these out
+        first = getattr(self.dl, 'start', 0) if self.training else 0  # the loader leaves these out
         for i, batch in enumerate(self.dl, first): self.one_batch(i, batch)
 
     def _step(self):
@@ -342,7 +351,8 @@ class TorchOptimizer(OptimWrapper):
     "fastai's wrapper of a PyTorch optimizer, with `hypers` that can be written to."
     @property
     def hypers(self):
-        return [_Hypers(self, group, values) for group, values in zip(self.opt.param_groups, super().hypers)]
+        return [_Hypers(self, group, values)
+                for group, values in zip(self.opt.param_groups, super().hypers)]
 
 def parameter_groups(
     model:nn.Module, # any model
@@ -451,19 +461,19 @@ def _check_fit(model, dls):
     name = getattr(dls, 'name', 'the data')
     config = model.config
     if config['n_classes'] != dls.c:
-        raise ValueError(f'the model tells {config["n_classes"]} classes apart and {name} has {dls.c}: '
-                         f'make a model with n_classes={dls.c}')
+        raise ValueError(f'the model tells {config["n_classes"]} classes apart and {name} has '
+                         f'{dls.c}: make a model with n_classes={dls.c}')
     shape = tuple(dls.valid.one_batch()[0].shape[1:])
     accepted = (config['in_chans'], config['image_size'], config['image_size'])
     if shape != accepted:
-        raise ValueError(f'the model takes pictures (channels, height, width) of {accepted} and {name} gives '
-                         f'{shape}: give both the same in_chans and image_size')
+        raise ValueError(f'the model takes pictures (channels, height, width) of {accepted} and '
+                         f'{name} gives {shape}: give both the same in_chans and image_size')
 
 def _same_device(dls, device):
     "Raise `ValueError` if data lives on another device than the one that is asked for."
     if device is None or torch.device(device).type == dls.device.type: return
-    raise ValueError(f'device is {device} and the data lives on {dls.device}: leave device out, or make the '
-                     f'data with device={str(device)!r}')
+    raise ValueError(f'device is {device} and the data lives on {dls.device}: leave device out, or '
+                     f'make the data with device={str(device)!r}')
 
 # %% ../nbs/07_learner.ipynb #b056bf12
 def make_learner(
@@ -479,16 +489,19 @@ def make_learner(
     if dls is None: dls = recipe_dls(recipe, device)
     _same_device(dls, device)
     if model is None:
-        model = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size, recipe.patch_size,
+        model = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size,
+                             recipe.patch_size,
                              drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
     _check_fit(model, dls)
     adamw = partial(torch.optim.AdamW, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.wd,
                     fused=dls.device.type in ('cpu', 'cuda'))
-    smoothing = 0. if recipe.mixup else recipe.label_smoothing           # MixupCutmix smooths the targets
+    smoothing = 0. if recipe.mixup else recipe.label_smoothing  # MixupCutmix smooths the targets
     own = [TrainEvalCallback(), QuietRecorder(), SparseProgress()]
-    return TidyLearner(dls, model, SoftCrossEntropy(label_smoothing=smoothing), lr=recipe.lr, wd_bn_bias=True,
+    return TidyLearner(dls, model, SoftCrossEntropy(label_smoothing=smoothing), lr=recipe.lr,
+                       wd_bn_bias=True,
                        opt_func=partial(TorchOptimizer, opt=adamw), splitter=parameter_groups,
-                       metrics=Accuracy(), cbs=[*own, *cbs, *recipe_callbacks(recipe, dls)], path=path,
+                       metrics=Accuracy(), cbs=[*own, *cbs, *recipe_callbacks(recipe, dls)],
+                       path=path,
                        default_cbs=False)
 
 def fit_recipe(
@@ -524,9 +537,13 @@ def evaluate(
     else: logits, targets = torch.zeros(0, dls.c), torch.zeros(0)
     logits, targets = _from_all(logits, targets)
     n = len(targets)//drop_last*drop_last if drop_last else len(targets)
-    if not n: raise ValueError(f'drop_last is {drop_last} and there are {len(targets)} images: none would be left')
+    if not n:
+        raise ValueError(f'drop_last is {drop_last} and there are {len(targets)} images: none '
+                         'would be left')
     logits, targets = logits[:n], targets[:n].long()
     if not 0 <= targets.min() <= targets.max() < logits.shape[1]:
-        raise ValueError(f'the model tells {logits.shape[1]} classes apart and the data has classes '
-                         f'{targets.min()} to {targets.max()}: score it on the data set it was trained on')
-    return Evaluation(logits.argmax(1), targets, nn.functional.cross_entropy(logits, targets).item())
+        raise ValueError(f'the model tells {logits.shape[1]} classes apart and the data has '
+                         f'classes {targets.min()} to {targets.max()}: score it on the data set it '
+                         'was trained on')
+    return Evaluation(logits.argmax(1), targets,
+                      nn.functional.cross_entropy(logits, targets).item())

@@ -29,7 +29,8 @@ class Attention(nn.Module):
     ):
         super().__init__()
         if heads < 1 or dim % heads:
-            raise ValueError(f'dim {dim} is not divisible by {heads} heads: choose a number of heads that divides dim')
+            raise ValueError(f'dim {dim} is not divisible by {heads} heads: choose a number of '
+                             'heads that divides dim')
         self.heads, self.drop = heads, drop
         self.qkv, self.proj = TokenLinear(dim, 3*dim, bias=False), TokenLinear(dim, dim)
 
@@ -38,7 +39,7 @@ class Attention(nn.Module):
     ) -> torch.Tensor: # (batch, token, dim)
         B, N, C = x.shape
         qkv = self.qkv(x).view(B, N, 3, self.heads, C//self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)                            # each: batch head token head_dim
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each: batch head token head_dim
         x = attention(q, k, v, self.drop if self.training else 0.)
         return self.proj(x.transpose(1, 2).reshape(B, N, C))
 
@@ -83,9 +84,11 @@ class Block(nn.Module):
 # %% ../nbs/03_model.ipynb #f84296e1
 def _check_sizes(config):
     "Make the sizes plain numbers. Raise `ValueError` for one that is not positive, or a drop rate that is no probability."
-    for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'): config[name] = whole_number(name, config[name])
+    for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'):
+        config[name] = whole_number(name, config[name])
     for name in ('drop_path', 'attn_drop'):
-        if not 0 <= config[name] < 1: raise ValueError(f'{name} is {config[name]}: give a probability from 0 to below 1')
+        if not 0 <= config[name] < 1:
+            raise ValueError(f'{name} is {config[name]}: give a probability from 0 to below 1')
 
 def _init(m):
     "Linear layers: truncated normal of standard deviation 0.02, biases zero. The rest starts as PyTorch starts it."
@@ -112,8 +115,10 @@ class ViT(nn.Module):
     ):
         super().__init__()
         self.layout = TokenLayout(image_size, patch_sizes)
-        self.config = dict(arch='vit', image_size=self.layout.image_size, patch_sizes=self.layout.patch_sizes,
-                           in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth, heads=heads,
+        self.config = dict(arch='vit', image_size=self.layout.image_size,
+                           patch_sizes=self.layout.patch_sizes,
+                           in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth,
+                           heads=heads,
                            mlp_ratio=mlp_ratio, drop_path=drop_path, attn_drop=attn_drop,
                            plain_scales=plain_scales, positions=positions)
         _check_sizes(self.config)
@@ -207,21 +212,26 @@ def _whole_numbers(name, value):
     try: return tuple(operator.index(v) for v in value)
     except TypeError:
         like = f'({value},)' if isinstance(value, int) else '(6, 10)'
-        raise ValueError(f'{name} is {value!r}: give a tuple of whole numbers, such as {like}') from None
+        raise ValueError(
+            f'{name} is {value!r}: give a tuple of whole numbers, such as {like}') from None
 
 def _check_plan(mix_before, n_mixed, depth):
     "Raise `ValueError` unless every interaction stands before a block that exists and makes at least one token."
     if len(mix_before) != len(n_mixed):
-        raise ValueError(f'mix_before {mix_before} has {len(mix_before)} entries and n_mixed {n_mixed} has {len(n_mixed)}: '
+        raise ValueError(f'mix_before {mix_before} has {len(mix_before)} entries and n_mixed '
+                         f'{n_mixed} has {len(n_mixed)}: '
                          'give one number of mixed tokens for each interaction')
     if list(mix_before) != sorted(set(mix_before)):
-        raise ValueError(f'mix_before {mix_before} must name different blocks in ascending order, such as (6, 10)')
+        raise ValueError(f'mix_before {mix_before} must name different blocks in ascending order, '
+                         'such as (6, 10)')
     for k in mix_before:
         if not 1 <= k <= depth:
-            raise ValueError(f'mix_before {mix_before}: there is no block {k}; this model has blocks 1 to {depth}')
+            raise ValueError(f'mix_before {mix_before}: there is no block {k}; this model has '
+                             f'blocks 1 to {depth}')
     for n in n_mixed:
         if n < 1:
-            raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; give 1 or more for each interaction')
+            raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; give 1 or '
+                             'more for each interaction')
 
 # %% ../nbs/03_model.ipynb #a2ca7f72
 @delegates()
@@ -235,25 +245,30 @@ class DEMSViT(ViT):
         **kwargs
     ):
         super().__init__(image_size, patch_sizes, **kwargs)
-        mix_before, n_mixed = _whole_numbers('mix_before', mix_before), _whole_numbers('n_mixed', n_mixed)
+        mix_before, n_mixed = _whole_numbers('mix_before',
+                                             mix_before), _whole_numbers('n_mixed', n_mixed)
         _check_plan(mix_before, n_mixed, len(self.blocks))
         self.config.update(arch='dems', mix_before=mix_before, n_mixed=n_mixed)
-        self.interactions = nn.ModuleList(RegionalInteraction(self.config['dim'], n) for n in n_mixed)
+        self.interactions = nn.ModuleList(RegionalInteraction(self.config['dim'], n)
+                                          for n in n_mixed)
         self.interactions.apply(_init)
 
 @patch
 def mix(self:DEMSViT, x, k):
     if k not in self.config['mix_before']: return x
     interaction = self.interactions[self.config['mix_before'].index(k)]
-    regions = x[:, 1:].unflatten(1, (self.layout.n_regions, -1))                  # batch region token dim
-    mixed = interaction(regions).flatten(1, 2)                                    # batch (region mixed) dim
-    return torch.cat([x[:, :1], mixed], dim=1)                                    # the class token as it was
+    regions = x[:, 1:].unflatten(1, (self.layout.n_regions, -1))  # batch region token dim
+    mixed = interaction(regions).flatten(1, 2)  # batch (region mixed) dim
+    return torch.cat([x[:, :1], mixed], dim=1)  # the class token as it was
 
 # %% ../nbs/03_model.ipynb #b9372114
 _sizes = dict(
-    nano =dict(dim=64,  depth=6,  heads=2, patch_size=4, n_scales=3, mix_before=(3,5),  n_mixed=(8,4)),
-    tiny =dict(dim=192, depth=12, heads=3, patch_size=2, n_scales=4, mix_before=(6,10), n_mixed=(64,64)),
-    small=dict(dim=384, depth=12, heads=6, patch_size=2, n_scales=4, mix_before=(6,10), n_mixed=(64,32)))
+    nano =dict(dim=64,  depth=6,  heads=2, patch_size=4, n_scales=3, mix_before=(3,5),
+               n_mixed=(8,4)),
+    tiny =dict(dim=192, depth=12, heads=3, patch_size=2, n_scales=4, mix_before=(6,10),
+               n_mixed=(64,64)),
+    small=dict(dim=384, depth=12, heads=6, patch_size=2, n_scales=4, mix_before=(6,10),
+               n_mixed=(64,32)))
 
 def list_models() -> list: # names for `create_model`
     "The named models: DEMS-ViT and the plain ViT of the same width and depth, in each size."
@@ -278,21 +293,26 @@ def create_model(
     if arch == 'vit':
         n_scales = overrides.get('n_scales', 1)
         for k in ('mix_before', 'n_mixed'):
-            if k in overrides: raise ValueError(f'{k} does not apply to {name}: a plain ViT has no interaction')
+            if k in overrides:
+                raise ValueError(f'{k} does not apply to {name}: a plain ViT has no interaction')
             cfg.pop(k)
-    if 'patch_sizes' not in cfg: cfg['patch_sizes'] = TokenLayout.pyramid(image_size, p, n_scales).patch_sizes
+    if 'patch_sizes' not in cfg:
+        cfg['patch_sizes'] = TokenLayout.pyramid(image_size, p, n_scales).patch_sizes
     elif patch_size is not None or 'n_scales' in overrides:
         raise ValueError('give either patch_sizes, or patch_size and n_scales, not both')
-    return (DEMSViT if arch == 'dems' else ViT)(image_size=image_size, in_chans=in_chans, n_classes=n_classes, **cfg)
+    return (DEMSViT if arch == 'dems' else ViT)(image_size=image_size, in_chans=in_chans,
+                                                n_classes=n_classes, **cfg)
 
 # %% ../nbs/03_model.ipynb #25ca4caa
 def build_model(
     config:dict, # the `config` of another model: every argument, and `arch`
 ) -> ViT: # the model, freshly initialised
     "Make a model from its configuration. Raises `ValueError` for an unknown `arch` or argument."
-    if not isinstance(config, dict): raise ValueError(f'a model configuration is a dict, not {type(config).__name__}')
+    if not isinstance(config, dict):
+        raise ValueError(f'a model configuration is a dict, not {type(config).__name__}')
     config = dict(config); arch = config.pop('arch', None)
-    if arch not in ('dems', 'vit'): raise ValueError(f"unknown arch {arch!r}: the known ones are 'dems' and 'vit'")
+    if arch not in ('dems', 'vit'):
+        raise ValueError(f"unknown arch {arch!r}: the known ones are 'dems' and 'vit'")
     try: return (DEMSViT if arch == 'dems' else ViT)(**config)
     except TypeError as e: raise ValueError(f'this model configuration does not fit: {e}') from None
 
@@ -326,7 +346,8 @@ def count_cost(
 ) -> dict: # trained, all: parameters without, with position embeddings; macs: multiply-adds; macs_without_attention; parts
     "Count parameters and the multiply-adds of one image's forward pass, with and without the two attention products."
     p, training = next(model.parameters()), model.training
-    x = torch.zeros(1, model.config['in_chans'], *[model.layout.image_size]*2, device=p.device, dtype=p.dtype)
+    x = torch.zeros(1, model.config['in_chans'], *[model.layout.image_size]*2, device=p.device,
+                    dtype=p.dtype)
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter: model.eval()(x)
@@ -337,10 +358,15 @@ def count_cost(
     everything = sum(q.numel() for q in model.parameters())
     if not isinstance(model.tokenizer.pos, nn.Parameter): everything += model.tokenizer.pos.numel()
     macs, parts = counter.get_total_flops()//2, Counter()
-    for name, part in [('tokenizer', 'tokenizer'), ('head', 'head')]: parts[part] = flops.get(name, 0)//2
-    for k in range(len(getattr(model, 'interactions', ()))): parts['interaction'] += flops.get(f'interactions.{k}', 0)//2
+    for name, part in [('tokenizer', 'tokenizer'), ('head', 'head')]:
+        parts[part] = flops.get(name, 0)//2
+    for k in range(len(getattr(model, 'interactions', ()))):
+        parts['interaction'] += flops.get(f'interactions.{k}', 0)//2
     for k in range(len(model.blocks)):
-        qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2 for m in ('attn.qkv', 'attn.proj', 'attn', 'mlp'))
-        parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj, 'mlp': mlp})  # attn is all three
+        qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2
+                                for m in ('attn.qkv', 'attn.proj', 'attn', 'mlp'))
+        # attn is all three
+        parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj,
+                      'mlp': mlp})
     return dict(trained=trained, all=everything, macs=macs,
                 macs_without_attention=macs - parts['attention products'], parts=dict(parts))

@@ -48,8 +48,8 @@ class Evaluation:
         return wilson((self.predicted == self.target).sum().item(), self.n)
     def __repr__(self):
         low, high = self.interval
-        return (f'{self.accuracy:.2%} of {self.n:,} images (95 % interval {low:.1%} to {high:.1%}), '
-                f'loss {self.loss:.3f}')
+        return (f'{self.accuracy:.2%} of {self.n:,} images (95 % interval {low:.1%} to '
+                f'{high:.1%}), loss {self.loss:.3f}')
 
 # %% ../nbs/13_results.ipynb #658f0993
 def recipe_hash(
@@ -61,13 +61,17 @@ def recipe_hash(
 # %% ../nbs/13_results.ipynb #0b9ec839
 _text, _whole, _number = (str,), (int,), (Real,)
 row_fields = dict(
-    study=_text, stage=_text, variant=_text, schema=_whole, recipe=(dict,), recipe_hash=_text, given=(list,), data=(dict,),
-    seed=_whole, epochs=_whole, accuracy=_number, interval=(list, tuple), loss=_number, scored_on=_text, best=(dict,),
-    images_seen=_whole, seconds=_number, device=_text, threads=_whole, precision=_text, versions=(dict,),
+    study=_text, stage=_text, variant=_text, schema=_whole, recipe=(dict,), recipe_hash=_text,
+    given=(list,), data=(dict,),
+    seed=_whole, epochs=_whole, accuracy=_number, interval=(list, tuple), loss=_number,
+    scored_on=_text, best=(dict,),
+    images_seen=_whole, seconds=_number, device=_text, threads=_whole, precision=_text,
+    versions=(dict,),
     commit=(str, type(None)), params=_whole, macs=_whole)
 
 _trained_here = 'recipe_hash', 'given', 'seed', 'epochs', 'best', 'images_seen'
-released_fields = {k: kinds for k, kinds in row_fields.items() if k not in _trained_here} | dict(source=(dict,))
+released_fields = {k: kinds for k, kinds in row_fields.items()
+                   if k not in _trained_here} | dict(source=(dict,))
 
 # %% ../nbs/13_results.ipynb #fc25992d
 def _rules(row):
@@ -77,15 +81,19 @@ def _rules(row):
     yield row['schema'] == 1, f'its schema is {row["schema"]}, and this version reads 1'
     yield n >= 1 and 0 <= accuracy <= 1, f'{accuracy} of {n} images is no accuracy'
     right = round(accuracy*n)
-    yield abs(accuracy*n - right) < 1e-3, f'an accuracy of {accuracy} is no whole number of {n} images'
+    yield abs(accuracy*n
+              - right) < 1e-3, f'an accuracy of {accuracy} is no whole number of {n} images'
     apart = max(abs(a - b) for a, b in zip(row['interval'], wilson(right, n)))
     yield apart < 1e-6, 'its interval is not that of its accuracy'
     checksum = str(data.get('checksum'))
     yield re.fullmatch('[0-9a-f]{64}', checksum), (
         f'its data have the checksum {checksum}, not 64 hexadecimal digits')
-    for key in ('loss', 'seconds', 'params', 'macs'): yield row[key] >= 0, f'its {key} is {row[key]}'
-    for name in (row['study'], row['stage'], row['variant'], recipe.get('model'), recipe.get('dataset')):
-        yield re.fullmatch(r'[\w-]+', str(name)), f'{name!r} is no name: letters, digits, _ and - make one'
+    for key in ('loss', 'seconds', 'params', 'macs'):
+        yield row[key] >= 0, f'its {key} is {row[key]}'
+    for name in (row['study'], row['stage'], row['variant'], recipe.get('model'),
+                 recipe.get('dataset')):
+        yield re.fullmatch(r'[\w-]+',
+                           str(name)), f'{name!r} is no name: letters, digits, _ and - make one'
     if row['stage'] != 'released': yield from _rules_of_a_run(row)
     else:
         checksum = str(row['source'].get('sha256'))
@@ -97,9 +105,11 @@ def _rules_of_a_run(row):
     "What must hold besides in a row of what was trained here."
     data, recipe, accuracy = row['data'], row['recipe'], row['accuracy']
     own = recipe_hash(recipe)
-    yield own == row['recipe_hash'], f'its recipe has the hash {own}, and the row says {row["recipe_hash"]}'
+    yield (own == row['recipe_hash'], f'its recipe has the hash {own}, and the row says '
+                                      f'{row["recipe_hash"]}')
     for key in ('seed', 'epochs'):
-        yield recipe.get(key) == row[key], f'its {key} is {row[key]} and its recipe\'s {recipe.get(key)}'
+        yield (recipe.get(key) == row[key],
+               f'its {key} is {row[key]} and its recipe\'s {recipe.get(key)}')
     held = recipe.get('holdout')
     yield (row['scored_on'] == 'holdout') == bool(held), (
         f'it was scored on {row["scored_on"]!r} with {held} images kept back')
@@ -116,14 +126,17 @@ def check_row(
     name:str='the row', # what to call it
 ) -> dict: # the row
     "Raise `ValueError`, with `name` in it, for a row that lacks something or contradicts itself."
-    def refuse(why): raise ValueError(f'{name} is refused: {why}. Remove it and run its recipe again')
-    if not isinstance(row, dict): refuse(f'it is a {type(row).__name__}, not an object with named values')
+    def refuse(why):
+        raise ValueError(f'{name} is refused: {why}. Remove it and run its recipe again')
+    if not isinstance(row, dict):
+        refuse(f'it is a {type(row).__name__}, not an object with named values')
     fields = released_fields if row.get('stage') == 'released' else row_fields
     missing = [key for key in fields if key not in row]
     if missing: refuse(f'it has no {", ".join(missing)}')
     for key, kinds in fields.items():
         value = row[key]
-        if not isinstance(value, kinds) or isinstance(value, bool): refuse(f'its {key} is {value!r}')
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            refuse(f'its {key} is {value!r}')
         if isinstance(value, float) and not math.isfinite(value): refuse(f'its {key} is {value}')
     try:
         for holds, why in _rules(row):
@@ -139,7 +152,8 @@ def read_row(
     path = Path(path)
     name = f'{path.parent.name}/{path.name}'
     try: row = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, UnicodeDecodeError) as e: raise ValueError(f'{name} is refused: it is no JSON ({e})') from None
+    except (ValueError, UnicodeDecodeError) as e:
+        raise ValueError(f'{name} is refused: it is no JSON ({e})') from None
     return check_row(row, name)
 
 def read_ledger(
@@ -166,10 +180,11 @@ def enter_run(
         row['data']['checksum'] = row['data'].get('checksum') or checksum
     recipe = check_row(row, f'{run.name}/result.json')['recipe']
     size = int(row['data']['n_train'])
-    name = f'{stage}-{recipe["model"]}-{recipe["dataset"]}-n{size}-s{row["seed"]}-{row["recipe_hash"]}'
+    name = (f'{stage}-{recipe["model"]}-{recipe["dataset"]}-n{size}-s{row["seed"]}-{row["recipe_hash"]}')
     path = Path(ledger)/study/f'{name}.json'
     if path.exists():
-        raise FileExistsError(f'{study}/{path.name} is in the ledger: remove it first to enter the run again')
+        raise FileExistsError(f'{study}/{path.name} is in the ledger: remove it first to enter the '
+                              'run again')
     return write_atomic(path, (json.dumps(row, indent=1) + '\n').encode())
 
 # %% ../nbs/13_results.ipynb #38d89ce5
@@ -177,10 +192,14 @@ def frame(
     rows:list, # of the ledger
 ) -> pd.DataFrame: # one line a row
     "Rows as a table of the columns that comparisons need; accuracies in %."
-    keep = ('study', 'stage', 'variant', 'seed', 'epochs', 'images_seen', 'params', 'macs', 'seconds', 'precision', 'commit')
-    return pd.DataFrame([dict(model=r['recipe']['model'], dataset=r['recipe']['dataset'], n_train=r['data']['n_train'],
-                              lr=r['recipe']['lr'], augment=r['recipe'].get('augment'), **{k: r[k] for k in keep},
-                              accuracy=100*r['accuracy'], low=100*r['interval'][0], high=100*r['interval'][1],
+    keep = ('study', 'stage', 'variant', 'seed', 'epochs', 'images_seen', 'params', 'macs',
+            'seconds', 'precision', 'commit')
+    return pd.DataFrame([dict(model=r['recipe']['model'], dataset=r['recipe']['dataset'],
+                              n_train=r['data']['n_train'],
+                              lr=r['recipe']['lr'], augment=r['recipe'].get('augment'),
+                              **{k: r[k] for k in keep},
+                              accuracy=100*r['accuracy'], low=100*r['interval'][0],
+                              high=100*r['interval'][1],
                               loss=r['loss'], scored_on=r['scored_on']) for r in rows])
 
 # %% ../nbs/13_results.ipynb #bfd05058
@@ -205,7 +224,8 @@ def paired(
     for rows in (a, b):
         seeds = [r['seed'] for r in rows]
         if len(set(seeds)) < len(seeds):
-            raise ValueError(f'seeds {sorted(seeds)}: a seed stands twice, so runs cannot be paired')
+            raise ValueError(
+                f'seeds {sorted(seeds)}: a seed stands twice, so runs cannot be paired')
     a, b = ({r['seed']: 100*r['accuracy'] for r in rows} for rows in (a, b))
     both = sorted(a.keys() & b.keys())
     if not both: return math.nan, math.nan, 0
@@ -220,8 +240,10 @@ def say_difference(
     "What a paired difference allows to be said."
     if not seeds: return 'has not been run'
     points = f'{round(mean, 1) + 0.:+.1f}'                                       # never -0.0
-    if math.isnan(half): return f'differs by {points} points in one seed, which says nothing about the spread'
-    verdict = 'more than chance in the seeds explains' if abs(mean) > half else 'within what chance in the seeds explains'
+    if math.isnan(half):
+        return f'differs by {points} points in one seed, which says nothing about the spread'
+    verdict = 'more than chance in the seeds explains' if abs(
+        mean) > half else 'within what chance in the seeds explains'
     return f'differs by {points} ± {half:.1f} points over {seeds} seeds: {verdict}'
 
 # %% ../nbs/13_results.ipynb #ce84f7a6
@@ -232,7 +254,8 @@ def published() -> pd.DataFrame: # columns: model, stage, dataset, epochs, batch
     order = lambda e: (e.stage != 'pretrain', sets.index(e.dataset), e.model != 'dems_tiny')
     rows = [dict(model=e.model, stage=e.stage, dataset=e.dataset, epochs=epochs[e.stage], batch=256,
                  accuracy=e.accuracy, source='paper') for e in sorted(zoo.values(), key=order)]
-    rows.append(dict(model='dems_tiny', stage='pretrain', dataset='cifar10', epochs=800, batch=512, accuracy=95.8,
+    rows.append(dict(model='dems_tiny', stage='pretrain', dataset='cifar10', epochs=800, batch=512,
+                     accuracy=95.8,
                      source='independent: erow/vitookit'))
     return pd.DataFrame(rows)
 
@@ -259,7 +282,8 @@ def paper_table(
     for key, group in published().groupby(['model', 'stage', 'dataset'], sort=False):
         paper = group[group.source == 'paper'].accuracy
         others = group[group.source != 'paper'].accuracy
-        table.append(dict(zip(('model', 'stage', 'dataset'), key), paper=' '.join(f'{a:.2f}' for a in paper),
+        table.append(dict(zip(('model', 'stage', 'dataset'), key),
+                          paper=' '.join(f'{a:.2f}' for a in paper),
                           independent=' '.join(f'{a:g}' for a in others) or '–',
                           released=_released(rows, names[key]), ours=_ours(rows, *key)))
     return pd.DataFrame(table)
@@ -282,7 +306,8 @@ def known_numbers(
     for p in sorted(folder.rglob('*.json')):
         r = json.loads(p.read_text())
         if 'accuracy' in r: out += [100*r['accuracy'], *(100*x for x in r['interval'])]
-    for p in sorted(folder.rglob('*.csv')) + sorted(folder.rglob('*.md')): out += [float(x) for x in percentages(p.read_text())]
+    for p in sorted(folder.rglob('*.csv')) + sorted(folder.rglob('*.md')):
+        out += [float(x) for x in percentages(p.read_text())]
     return out
 
 def unknown_percentages(

@@ -40,7 +40,8 @@ def state_tensors(
         tensors |= {f'optim.{i}.{k}': v for k, v in averages.items()}
     tensors['recorder.smooth'] = learn.recorder.smooth_loss.val
     losses = learn.recorder.losses
-    if losses: tensors['recorder.losses'] = torch.stack([torch.as_tensor(l).float() for l in losses])
+    if losses:
+        tensors['recorder.losses'] = torch.stack([torch.as_tensor(l).float() for l in losses])
     return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
 def state_notes(
@@ -53,7 +54,8 @@ def state_notes(
     "Everything else that training goes on from: position, schedule, history."
     groups = [{k: v for k, v in g.items() if k != 'params'} for g in learn.opt.opt.param_groups]
     scaler = learn.scaler.state_dict() if learn.scaler else None
-    return dict(kind='checkpoint of dems_nb', recipe=asdict(recipe), config=_bare(learn.model).config,
+    return dict(kind='checkpoint of dems_nb', recipe=asdict(recipe),
+                config=_bare(learn.model).config,
                 epoch=epoch, step=step, train_iter=learn.train_iter,
                 pct_train=learn.pct_train if step else None, groups=groups, scaler=scaler,
                 smooth_count=learn.recorder.smooth_loss.count, lrs=list(learn.recorder.lrs),
@@ -70,11 +72,12 @@ def _optimizer_state(learn, tensors):
         fits = int(i) < len(parameters) and t.dtype == torch.float32
         shape = () if kind == 'step' else tuple(parameters[int(i)].shape) if fits else None
         if not fits or tuple(t.shape) != shape:
-            raise ValueError(f'the checkpoint does not fit the model: {name} is {tuple(t.shape)} of {t.dtype}; '
-                             'go on with an older checkpoint, or begin anew')
+            raise ValueError(f'the checkpoint does not fit the model: {name} is {tuple(t.shape)} '
+                             f'of {t.dtype}; go on with an older checkpoint, or begin anew')
         state.setdefault(int(i), {})[kind] = t
     if any(set(s) != {'step', 'exp_avg', 'exp_avg_sq'} for s in state.values()):
-        raise ValueError('the checkpoint lacks averages of the optimizer: go on with an older one, or begin anew')
+        raise ValueError('the checkpoint lacks averages of the optimizer: go on with an older one, '
+                         'or begin anew')
     return state
 
 def _check_weights(model, tensors):
@@ -96,7 +99,8 @@ def restore_state(
     state = _optimizer_state(learn, tensors)
     own = learn.opt.opt.state_dict()['param_groups']
     if len(own) != len(notes['groups']):
-        raise ValueError(f'the checkpoint has {len(notes["groups"])} groups of parameters and the model {len(own)}')
+        raise ValueError(f'the checkpoint has {len(notes["groups"])} groups of parameters and the '
+                         f'model {len(own)}')
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith('model.')})
     groups = []
     for settings, group in zip(notes['groups'], own):
@@ -133,7 +137,7 @@ def write_checkpoint(
         twin = previous_checkpoint(path).with_suffix('.tmp')
         twin.unlink(missing_ok=True)
         try: os.link(path, twin)
-        except OSError: twin.write_bytes(path.read_bytes())               # a file system without links
+        except OSError: twin.write_bytes(path.read_bytes())  # a file system without links
         os.replace(twin, previous_checkpoint(path))
     return write_atomic(path, data)
 
@@ -146,17 +150,21 @@ def read_checkpoint(
         if 'sha256' not in meta or 'notes' not in meta:
             raise ValueError(f'{path} is no checkpoint of a training run')
         notes = json.loads(meta['notes'])
-        if digest(tensors, notes) != meta['sha256']: raise ValueError(f'{path} was changed after it was written')
+        if digest(tensors, notes) != meta['sha256']:
+            raise ValueError(f'{path} was changed after it was written')
     except ValueError as e:
         older = previous_checkpoint(path)
-        if not older.is_file(): raise ValueError(f'{e}; there is no older checkpoint beside it: begin anew') from None
-        raise ValueError(f'{e}; an older checkpoint lies beside it: resume={str(older)!r} goes on from there') from None
+        if not older.is_file():
+            raise ValueError(f'{e}; there is no older checkpoint beside it: begin anew') from None
+        raise ValueError(f'{e}; an older checkpoint lies beside it: resume={str(older)!r} goes on '
+                         'from there') from None
     return tensors, notes
 
 # %% ../nbs/09_run.ipynb #8515fc73
 _owned = ('recipe.json', 'environment.json', 'history.csv', 'log.txt', 'checkpoint.safetensors',
           'checkpoint.previous.safetensors', 'model.safetensors', 'result.json')
-_marker, _lock, _holder, _new = 'dems_run.json', '.dems_run.lock', '.dems_run.holder', '.dems_run.new'
+_marker, _lock, _holder, _new = ('dems_run.json', '.dems_run.lock', '.dems_run.holder',
+                                 '.dems_run.new')
 
 class RunFolder:
     "The folder of one run: its files, and a lock while it trains. Open it with `open_folder`."
@@ -164,7 +172,8 @@ class RunFolder:
         home, # the folder
     ):
         self.home = Path(home)
-        self.path = self.home # where files are written; a folder within until an old run may be replaced
+        # where files are written; a folder within until an old run may be replaced
+        self.path = self.home
         self.saved = None # (tensors, notes) of the checkpoint to go on from
         self.lock = None
         self.begun = False
@@ -197,12 +206,14 @@ def acquire(self:RunFolder):
     except Timeout:
         try: holder = (self.home/_holder).read_text(encoding='utf-8')
         except OSError: holder = 'another process'
-        raise RuntimeError(f'{self.home} is being trained into by {holder}: wait for it, or give another '
+        raise RuntimeError(
+            f'{self.home} is being trained into by {holder}: wait for it, or give another '
                            'folder') from None
-    except NotImplementedError: return                                    # a file system without locks
+    except NotImplementedError: return  # a file system without locks
     self.lock = lock
     since = time.strftime('%Y-%m-%d %H:%M')
-    write_atomic(self.home/_holder, f'process {os.getpid()} on {socket.gethostname()}, since {since}'.encode())
+    write_atomic(self.home/_holder, f'process {os.getpid()} on {socket.gethostname()}, since '
+                                    f'{since}'.encode())
 
 @patch
 def close(self:RunFolder):
@@ -234,12 +245,13 @@ def check(self:RunFolder,
     "Raise an error for a folder that is not free for this run; read the checkpoint to go on from. Changes nothing."
     present = [name for name in _owned if os.path.lexists(self.home/name)]
     if present and not self.holds_run:
-        raise FileExistsError(f'{self.home} holds {", ".join(present)}, which no run of this kit wrote: give '
-                              'the run a folder of its own')
+        raise FileExistsError(f'{self.home} holds {", ".join(present)}, which no run of this kit '
+                              'wrote: give the run a folder of its own')
     if not resume:
         if not overwrite and any(n in present for n in ('checkpoint.safetensors', 'result.json')):
-            raise FileExistsError(f'{self.home} already holds a run: give resume=True to go on with it, '
-                                  'overwrite=True to begin anew in its place, or another folder')
+            raise FileExistsError(f'{self.home} already holds a run: give resume=True to go on '
+                                  'with it, overwrite=True to begin anew in its place, or another '
+                                  'folder')
         self.replaces = bool(present)
         return
     path = self.checkpoint if resume is True else Path(resume)
@@ -249,10 +261,12 @@ def check(self:RunFolder,
     changed = [f'{k} was {notes["recipe"].get(k)!r} and is {v!r}' for k, v in own.items()
                if notes['recipe'].get(k) != v]
     if changed and not allow_changes:
-        raise ValueError(f'the run in {self.home} was begun with another recipe: {"; ".join(changed)}. Give the '
+        raise ValueError(f'the run in {self.home} was begun with another recipe: '
+                         f'{"; ".join(changed)}. Give the '
                          'same one, another folder, or allow_changes=True')
     if 'images' not in notes: raise ValueError(f'{path} is of an older version: begin anew')
-    if self.finished == own: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}     # nothing is left to do
+    # nothing is left to do
+    if self.finished == own: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}
     self.saved = tensors, notes
 
 # %% ../nbs/09_run.ipynb #4a26725f
@@ -267,12 +281,14 @@ def begin(self:RunFolder,
     if getattr(self, 'replaces', False):
         self.path = self.home/_new
         self.path.mkdir()
-    for leftover in self.home.glob('.checkpoint.safetensors.*'): leftover.unlink()    # of a half-made save
+    # of a half-made save
+    for leftover in self.home.glob('.checkpoint.safetensors.*'): leftover.unlink()
     about = dict(kind='a run of dems_nb', files=_owned)
     write_atomic(self.home/_marker, json.dumps(about, indent=1).encode())
     write_atomic(self.path/'recipe.json', recipe.to_json().encode())
     write_atomic(self.path/'environment.json', json.dumps(environment(device), indent=1).encode())
-    if self.saved: self.say(f'resumed after epoch {self.saved[1]["epoch"]}, step {self.saved[1]["step"]}')
+    if self.saved:
+        self.say(f'resumed after epoch {self.saved[1]["epoch"]}, step {self.saved[1]["step"]}')
     elif self.path == self.home: (self.path/'log.txt').write_text('', encoding='utf-8')
 
 @patch
@@ -285,7 +301,8 @@ def save(self:RunFolder,
     if self.path == self.home: return
     for name in ('result.json', 'model.safetensors', 'checkpoint.previous.safetensors'):
         (self.home/name).unlink(missing_ok=True)
-    for name in ('checkpoint.safetensors', 'recipe.json', 'environment.json', 'history.csv', 'log.txt'):
+    for name in ('checkpoint.safetensors', 'recipe.json', 'environment.json', 'history.csv',
+                 'log.txt'):
         if (self.path/name).exists(): os.replace(self.path/name, self.home/name)
         else: (self.home/name).unlink(missing_ok=True)
     self.path = self.home
@@ -318,7 +335,8 @@ def finish(self:RunFolder,
 ):
     "Write what is known after the last step."
     rule = getattr(learn.dls.valid, 'rule', None)
-    save_model(learn.model, self.path/'model.safetensors', classes=getattr(learn.dls, 'vocab', None),
+    save_model(learn.model, self.path/'model.safetensors',
+               classes=getattr(learn.dls, 'vocab', None),
                picture=rule and rule.fit, recipe=recipe.to_json())
     write_atomic(self.path/'result.json', json.dumps(result, indent=1).encode())
 
@@ -339,11 +357,14 @@ def open_folder(
 ) -> RunFolder: # locked and checked, or a `NoFolder`
     "Open a run's folder. Raises `FileExistsError`, `ValueError`, or `RuntimeError` if another process has it."
     if out is None:
-        if resume: raise ValueError(f'resume is {resume!r} and there is no folder to go on in: give out')
+        if resume:
+            raise ValueError(f'resume is {resume!r} and there is no folder to go on in: give out')
         return NoFolder()
     out = Path(out)
-    if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file: give a folder for the run')
-    if pretrained is not None and out.resolve() in (Path(pretrained).resolve(), Path(pretrained).resolve().parent):
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'{out} is a file: give a folder for the run')
+    if pretrained is not None and out.resolve() in (Path(pretrained).resolve(),
+                                                    Path(pretrained).resolve().parent):
         raise ValueError(f'the pretrained weights lie in {out}: give the new run another folder')
     folder = RunFolder(out)
     if rank_distrib():                                                    # the first process writes
@@ -395,7 +416,7 @@ class Checkpoint(Callback):
         if self.position is None or not self.position['step']: return
         self.dls.train.start = self.step = self.position['step']
         self.learn.pct_train = self.position['pct_train']
-    def after_train(self): self.position = None                           # from here on it is a run like any other
+    def after_train(self): self.position = None  # from here on it is a run like any other
     def after_batch(self):
         if self.training: self.step = self.iter + 1
         self.save_if_due(self.epoch, self.step)
@@ -415,7 +436,8 @@ def save_if_due(self:Checkpoint,
     self.save(epoch, step)
     if not self.asked: return
     name = signal.Signals(self.asked).name
-    raise Interrupted(f'stopped by {name} after epoch {epoch}, step {step}; resume=True goes on from there')
+    raise Interrupted(f'stopped by {name} after epoch {epoch}, step {step}; resume=True goes on '
+                      'from there')
 
 @patch
 def save(self:Checkpoint,
@@ -444,7 +466,8 @@ def why_not_finite(
     where = f'the training came to values that are not finite in epoch {epoch + 1}'
     if torch.is_tensor(pictures) and pictures.is_floating_point() and not pictures.isfinite().all():
         return f'{where}: the pictures hold such values; mend them'
-    if recipe.lr*recipe.wd >= 1: return f'{where}: wd {recipe.wd} times lr {recipe.lr} is 1 or more; give a lower wd'
+    if recipe.lr*recipe.wd >= 1:
+        return f'{where}: wd {recipe.wd} times lr {recipe.lr} is 1 or more; give a lower wd'
     return f'{where}: give a lower lr than {recipe.lr}'
 
 @contextmanager
@@ -515,8 +538,9 @@ def _commit():
         return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True,
                               check=True).stdout.strip()
     try:
-        git('ls-files', '--error-unmatch', '__init__.py')                 # a stranger's repository does not count
-        return git('rev-parse', '--short=12', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+        git('ls-files', '--error-unmatch', '__init__.py')  # a stranger's repository does not count
+        return git('rev-parse', '--short=12',
+                   'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
     except (OSError, subprocess.CalledProcessError): return None
 
 def environment(
@@ -527,12 +551,15 @@ def environment(
     versions = dict(python=platform.python_version(), dems_nb=__version__)
     versions |= {n: importlib.metadata.version(n) for n in names}
     gpu = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else None
-    return dict(device=gpu or str(device), processes=max(num_distrib(), 1), threads=torch.get_num_threads(),
-                commit=_commit(), machine=platform.machine(), system=platform.system(), versions=versions)
+    return dict(device=gpu or str(device), processes=max(num_distrib(), 1),
+                threads=torch.get_num_threads(),
+                commit=_commit(), machine=platform.machine(), system=platform.system(),
+                versions=versions)
 
 def _data_notes(dls):
     "What identifies the data of a run."
-    return dict(name=getattr(dls, 'name', None), checksum=dataset_checksum(dls), n_train=len(dls.train.dataset.y))
+    return dict(name=getattr(dls, 'name', None), checksum=dataset_checksum(dls),
+                n_train=len(dls.train.dataset.y))
 
 def _total(count):
     "A whole number summed over all processes."
@@ -554,11 +581,13 @@ def run_result(
     note = f'best on {scored}, chosen by the very score'
     return dict(schema=1, recipe=asdict(recipe), recipe_hash=recipe.hash, given=learn.given,
                 callbacks=learn.callbacks, pretrained=learn.pretrained,
-                data={**_data_notes(dls), 'n_scored': score.n}, seed=recipe.seed, epochs=rows[-1]['epoch'],
+                data={**_data_notes(dls), 'n_scored': score.n}, seed=recipe.seed,
+                epochs=rows[-1]['epoch'],
                 accuracy=score.accuracy, interval=score.interval, loss=score.loss, scored_on=scored,
                 best=dict(accuracy=best['accuracy'], epoch=best['epoch'], note=note),
                 images_seen=learn.images_seen, seconds=round(learn.seconds, 1),
-                precision=chosen_precision(recipe, dls.device), params=cost['trained'], macs=cost['macs'],
+                precision=chosen_precision(recipe, dls.device), params=cost['trained'],
+                macs=cost['macs'],
                 config=_bare(learn.model).config, **environment(dls.device))
 
 # %% ../nbs/09_run.ipynb #6e0b25b8
@@ -567,12 +596,14 @@ def _join_processes(device):
     if num_distrib() < 2: return device
     try: from accelerate import PartialState
     except ImportError:
-        raise ImportError('several processes need Hugging Face accelerate: pip install accelerate') from None
+        raise ImportError(
+            'several processes need Hugging Face accelerate: pip install accelerate') from None
     return PartialState(cpu=device is not None and torch.device(device).type == 'cpu').device
 
 def _share(dls):
     "The same data, of which each process sees its share."
-    shared = DataLoaders(*(dl.shard(rank_distrib(), num_distrib()) for dl in dls.loaders), device=dls.device)
+    shared = DataLoaders(*(dl.shard(rank_distrib(), num_distrib()) for dl in dls.loaders),
+                         device=dls.device)
     for name in ('vocab', 'c', 'in_chans', 'name', 'checksum'):
         if hasattr(dls, name): setattr(shared, name, getattr(dls, name))
     return shared
@@ -592,32 +623,36 @@ def _same_data(saved, dls, allow_changes):
     began, now = saved[1]['data'], _data_notes(dls)
     changed = [f'{k} was {began.get(k)} and is {v}' for k, v in now.items() if began.get(k) != v]
     if changed:
-        raise ValueError(f'the run was begun with other data: {"; ".join(changed)}. Give the same, or '
-                         'allow_changes=True')
+        raise ValueError(f'the run was begun with other data: {"; ".join(changed)}. Give the same, '
+                         'or allow_changes=True')
 
 def _check_architecture(recipe, model, dls):
     "Raise `ValueError` if pretrained weights are of another model than the recipe says."
-    named = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size, recipe.patch_size).config
+    named = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size,
+                         recipe.patch_size).config
     for key in ('arch', 'dim', 'depth', 'heads', 'patch_sizes', 'mix_before', 'n_mixed'):
         said, real = named.get(key), model.config.get(key)
         if (tuple(said) if isinstance(said, (list, tuple)) else said) == (
             tuple(real) if isinstance(real, (list, tuple)) else real): continue
-        raise ValueError(f'the recipe is for a {recipe.model} with {key} {said} and the pretrained weights have {real}: '
-                         'give the recipe their model and patch_size, or pass model=start_from(…)')
+        raise ValueError(f'the recipe is for a {recipe.model} with {key} {said} and the pretrained '
+                         f'weights have {real}: give the recipe their model and patch_size, or '
+                         'pass model=start_from(…)')
 
 def _starting_model(recipe, dls, model, pretrained, saved):
     "The model a run begins with, None for a fresh one, and what to write down about where it came from."
     rates = dict(drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
     if saved: return build_model({**saved[1]['config'], **rates}), saved[1]['pretrained']
     if pretrained is None: return model, None
-    if model is not None: raise ValueError('both a model and pretrained weights are given: give one of them')
+    if model is not None:
+        raise ValueError('both a model and pretrained weights are given: give one of them')
     path = Path(pretrained)
     say = noop if rank_distrib() else print
     model = start_from(pretrained, dls.c, recipe.image_size, say=say, in_chans=dls.in_chans,
                        classes=getattr(dls, 'vocab', None), patch_size=recipe.patch_size, **rates)
     _check_architecture(recipe, model, dls)
     file = path/'model.safetensors' if path.is_dir() else path
-    if not file.is_file(): return model, dict(name=str(pretrained), sha256=digest(model.state_dict(), {}))
+    if not file.is_file():
+        return model, dict(name=str(pretrained), sha256=digest(model.state_dict(), {}))
     return model, dict(name=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
 
 # %% ../nbs/09_run.ipynb #49bb6c59
@@ -647,7 +682,8 @@ def train(
         model, source = _starting_model(recipe, dls, model, pretrained, folder.saved)
         if num_distrib() > 1: dls = _share(dls)
         learn = make_learner(recipe, dls, model, path=folder.home, device=device, cbs=cbs)
-        learn.given, learn.callbacks, learn.pretrained = given, [type(c).__name__ for c in cbs], source
+        learn.given, learn.callbacks, learn.pretrained = given, [type(c).__name__
+                                                                 for c in cbs], source
         _fit(learn, recipe, folder, bar, save_every)
         learn.evaluation = evaluate(learn.model, learn.dls)
         learn.images_seen = _total(learn.images_seen)
@@ -671,10 +707,12 @@ def _fit(learn, recipe, folder, bar, save_every):
     folder.begin(recipe, learn.dls.device)
     start = time.perf_counter()
     try:
-        with learn.added_cbs(run_callbacks), _stop_on_signal(checkpoint): fit_recipe(learn, recipe, bar)
+        with learn.added_cbs(run_callbacks), _stop_on_signal(checkpoint):
+            fit_recipe(learn, recipe, bar)
     except KeyboardInterrupt:
         if checkpoint or not IN_NOTEBOOK: raise
-        print(f'interrupted after {len(log.rows)} of {recipe.epochs} epochs: the Learner keeps what it has')
+        print(f'interrupted after {len(log.rows)} of {recipe.epochs} epochs: the Learner keeps '
+              'what it has')
     if log.problem: raise FloatingPointError(log.problem)
     learn.rows = log.rows
     learn.images_seen = log.images

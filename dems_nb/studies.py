@@ -66,7 +66,8 @@ class ScoreOnlyLast(Callback):
     def after_validate(self):
         if not self.last: self.recorder.log[-2:] = [math.nan, math.nan]
     def after_fit(self):
-        if hasattr(self.learn, 'epoch_log'): self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]
+        if hasattr(self.learn, 'epoch_log'):
+            self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]
 
 # %% ../nbs/18_studies.ipynb #373f414e
 class FewerScalesViT(DEMSViT):
@@ -77,9 +78,10 @@ class FewerScalesViT(DEMSViT):
     ):
         super().__init__(**kwargs)
         self.keep = keep
-        kept = self.layout.scale.view(self.layout.n_regions, -1)[0] < keep       # alike in every region
+        kept = self.layout.scale.view(self.layout.n_regions, -1)[0] < keep  # alike in every region
         self.register_buffer('kept', kept.nonzero().flatten(), persistent=False)
-        for k in range(keep, len(self.layout.patch_sizes)): self.tokenizer.embeds[k].requires_grad_(False)
+        for k in range(keep, len(self.layout.patch_sizes)):
+            self.tokenizer.embeds[k].requires_grad_(False)
 
     def sequence(self,
         x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
@@ -99,7 +101,7 @@ class PoolingViT(DEMSViT):
     def mix(self, x, k):
         if k not in self.config['mix_before']: return x
         n, R = self.config['n_mixed'][self.config['mix_before'].index(k)], self.layout.n_regions
-        regions = x[:, 1:].unflatten(1, (R, -1)).flatten(0, 1)                         # (batch region) token dim
+        regions = x[:, 1:].unflatten(1, (R, -1)).flatten(0, 1)  # (batch region) token dim
         means = nn.functional.adaptive_avg_pool1d(regions.mT, n).mT
         return torch.cat([x[:, :1], means.unflatten(0, (-1, R)).flatten(1, 2)], dim=1)
 
@@ -126,17 +128,21 @@ def _changed(cls, recipe, n_classes, in_chans, *args):
     return cls(*args, **c)
 
 _variants = dict(
-    scales_1=lambda *a: _changed(FewerScalesViT, *a, 1), scales_2=lambda *a: _changed(FewerScalesViT, *a, 2),
+    scales_1=lambda *a: _changed(FewerScalesViT, *a, 1),
+    scales_2=lambda *a: _changed(FewerScalesViT, *a, 2),
     scales_4=lambda *a: _nano(*a, n_scales=4, n_mixed=(32,16)),
-    pooling=lambda *a: _changed(PoolingViT, *a), no_mixing=lambda *a: _nano(*a, mix_before=(), n_mixed=()),
+    pooling=lambda *a: _changed(PoolingViT, *a),
+    no_mixing=lambda *a: _nano(*a, mix_before=(), n_mixed=()),
     mix_2_4=lambda *a: _nano(*a, mix_before=(2,4)), mix_4_6=lambda *a: _nano(*a, mix_before=(4,6)),
     mixed_4_2=lambda *a: _nano(*a, n_mixed=(4,2)), mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
     plain_1=lambda *a: _nano(*a, plain_scales=1), plain_3=lambda *a: _nano(*a, plain_scales=3),
     mix_std_01=lambda *a: start_mixing(_nano(*a), .1), mix_he=lambda *a: start_mixing(_nano(*a)),
     mix_he_s2=lambda *a: start_mixing(_nano(*a), scale=2.),
-    n_mixed_21_21=lambda *a: _nano(*a, n_mixed=(21,21)), n_mixed_16_16=lambda *a: _nano(*a, n_mixed=(16,16)),
+    n_mixed_21_21=lambda *a: _nano(*a, n_mixed=(21,21)),
+    n_mixed_16_16=lambda *a: _nano(*a, n_mixed=(16,16)),
     n_mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
-    pos_noise=lambda *a: _nano(*a, positions='noise'), pos_learned=lambda *a: _nano(*a, positions='learned'))
+    pos_noise=lambda *a: _nano(*a, positions='noise'),
+    pos_learned=lambda *a: _nano(*a, positions='learned'))
 
 _ablations = ['base', *list(_variants)[:14]] # the variants of that study, in its order
 
@@ -153,9 +159,11 @@ def make_variant(
 ) -> DEMSViT: # freshly initialised
     "Make a changed `dems_nano`. Raises `ValueError` for an unknown name."
     if name not in list_variants():
-        raise ValueError(f'unknown variant {name!r}: the known ones are {", ".join(list_variants())}')
+        raise ValueError(f'unknown variant {name!r}: the known ones are '
+                         f'{", ".join(list_variants())}')
     set_seed(recipe.seed)
-    return _nano(recipe, n_classes, in_chans) if name == 'base' else _variants[name](recipe, n_classes, in_chans)
+    return _nano(recipe, n_classes,
+                 in_chans) if name == 'base' else _variants[name](recipe, n_classes, in_chans)
 
 # %% ../nbs/18_studies.ipynb #8c822477
 class EpochLosses(Callback):
@@ -179,7 +187,8 @@ def run_planned(
     recipe = run.recipe
     record = dataset_facts(recipe.dataset)
     model = None
-    if run.variant != 'base': model = make_variant(run.variant, recipe, record.n_classes, record.in_chans)
+    if run.variant != 'base':
+        model = make_variant(run.variant, recipe, record.n_classes, record.in_chans)
     folder = Path(runs)/run.study/run.name if runs and _resumable(run.variant) else None
     losses = EpochLosses()
     with redirect_stdout(io.StringIO()):
@@ -188,14 +197,16 @@ def run_planned(
     row = dict(study=run.study, stage=run.stage, variant=run.variant, **run_result(recipe, learn),
                train_losses=losses.rows)
     row['data']['checksum'] = dataset_checksum(learn.dls)
-    return write_atomic(Path(out)/run.study/f'{run.name}.json', (json.dumps(row, indent=1) + '\n').encode())
+    return write_atomic(Path(out)/run.study/f'{run.name}.json',
+                        (json.dumps(row, indent=1) + '\n').encode())
 
 # %% ../nbs/18_studies.ipynb #7db4b00e
 def _epochs(images, n): return max(1, round(images/n))
 
 def _light(**kw):
     "What all runs of the studies share: batches of 50, which divide every size, and one-cycle training."
-    return Recipe(**{**dict(dataset='fashionmnist', bs=50, schedule='one_cycle', flip=True, shift=2), **kw})
+    return Recipe(**{**dict(dataset='fashionmnist', bs=50, schedule='one_cycle', flip=True,
+                            shift=2), **kw})
 
 # %% ../nbs/18_studies.ipynb #a263f70d
 lr_grid = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
@@ -203,7 +214,8 @@ models = ('dems_nano', 'vit_nano')
 
 def _tuning(study, dataset, sizes, images, holdout=10_000):
     "The runs that choose a learning rate."
-    light = [_light(model=m, dataset=dataset, n_train=n, holdout=holdout, epochs=_epochs(images, n), lr=lr)
+    light = [_light(model=m, dataset=dataset, n_train=n, holdout=holdout, epochs=_epochs(images, n),
+                    lr=lr)
              for n in sizes for lr in lr_grid for m in models]
     return [PlannedRun(study, 'tune', r) for r in light]
 
@@ -215,11 +227,13 @@ def chosen_lr(
     n:int, # training images; the largest tuned size up to it counts, else the smallest
 ) -> float: # the learning rate that did best on the held-out images
     "The tuned learning rate. Raises `ValueError` if nothing was tuned."
-    tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune' and r['recipe']['model'] == model]
+    tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune'
+             and r['recipe']['model'] == model]
     if not tuned: raise ValueError(f'{study} has no tuning runs of {model}: run them first')
     sizes = sorted({r['recipe']['n_train'] for r in tuned})
     size = max([s for s in sizes if s <= n], default=sizes[0])
-    return max((r for r in tuned if r['recipe']['n_train'] == size), key=lambda r: r['accuracy'])['recipe']['lr']
+    return max((r for r in tuned if r['recipe']['n_train'] == size),
+               key=lambda r: r['accuracy'])['recipe']['lr']
 
 # %% ../nbs/18_studies.ipynb #b31dd87c
 def _compare(rows, study, dataset, sizes, images, seeds):
@@ -227,9 +241,13 @@ def _compare(rows, study, dataset, sizes, images, seeds):
     dems, vit = (count_cost(create_model(m))['macs'] for m in models)
     plans = []
     for s in range(seeds):
-        for stage, names, see in (('images', models, images), ('macs', models[1:], images*dems/vit)):
-            plans += [PlannedRun(study, stage, _light(model=m, dataset=dataset, n_train=n, epochs=_epochs(see, n), seed=s,
-                                                      lr=chosen_lr(rows, study, m, n))) for n in sizes for m in names]
+        for stage, names, see in (('images', models, images),
+                                  ('macs', models[1:], images*dems/vit)):
+            plans += [PlannedRun(study, stage,
+                                 _light(model=m, dataset=dataset, n_train=n, epochs=_epochs(see, n),
+                                        seed=s,
+                                                      lr=chosen_lr(rows, study, m, n)))
+                      for n in sizes for m in names]
     return plans
 
 def _pending(plans, rows):
@@ -249,7 +267,8 @@ def data_efficiency(
 ) -> list: # of `PlannedRun`: the tuning, and when that is in the ledger the comparison
     "Does the multi-scale model need less data than a plain ViT of the same width and depth?"
     tune = _tuning(study, dataset, tuned, images//2)
-    return tune if _pending(tune, rows) else tune + _compare(rows, study, dataset, sizes, images, seeds)
+    return tune if _pending(tune, rows) else tune + _compare(rows, study, dataset, sizes, images,
+                                                             seeds)
 
 def cifar10(
     rows:list, # of the ledger so far
@@ -273,7 +292,8 @@ def ablations(
     for s in range(seeds):
         r = replace(base, seed=s)
         plans += [PlannedRun('ablations', 'model', r, v) for v in _ablations]
-        plans += [PlannedRun('ablations', 'augmentation', replace(r, augment='paper', augment_schedule=m))
+        plans += [PlannedRun('ablations', 'augmentation',
+                             replace(r, augment='paper', augment_schedule=m))
                   for m in ('cosine', 'frozen', 'off')]
     return plans
 
@@ -285,7 +305,8 @@ _position_kinds = [('vit_nano', 'base'), ('vit_nano', 'pos_noise'), ('vit_nano',
 
 def _tuned_lr(rows, study, model, variant):
     "The learning rate that did best for a model and variant on held-out images."
-    tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune' and r['variant'] == variant
+    tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune'
+             and r['variant'] == variant
              and r['recipe']['model'] == model]
     return max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
 
@@ -320,8 +341,10 @@ def budget(
     for epochs, most in _budgets:
         for s in range(min(seeds, most)):
             for m in models:
-                light = _light(model=m, dataset='cifar10', n_train=images, epochs=epochs, seed=s, lr=rates[m])
-                paper = Recipe.pretrain(m, 'cifar10', epochs, 50, n_train=images, seed=s, lr=rates[m])
+                light = _light(model=m, dataset='cifar10', n_train=images, epochs=epochs, seed=s,
+                               lr=rates[m])
+                paper = Recipe.pretrain(m, 'cifar10', epochs, 50, n_train=images, seed=s,
+                                        lr=rates[m])
                 if epochs < 100: plans.append(PlannedRun('budget', 'light', light))
                 plans.append(PlannedRun('budget', 'paper', paper))
     return plans
@@ -353,7 +376,8 @@ def _in_another_process(run, out, root, threads, runs, say):
     "Run one planned run in a process of its own; True if its row came."
     code, start = 'from dems_nb.studies import _worker; _worker()', time.perf_counter()
     arguments = [run.to_json(), str(out), str(root or ''), str(threads), str(runs or '')]
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments], capture_output=True,
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments],
+                          capture_output=True,
                           text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     row = Path(out)/run.study/f'{run.name}.json'
     if ok := done.returncode == 0 and row.exists(): note = f'{read_row(row)["accuracy"]:.2%}'
@@ -390,7 +414,8 @@ def run_study(
 ) -> list: # names of the runs that failed
     "Work through studies; rows that are there are not run again. Raises `ValueError` for an unknown study."
     for n in names:
-        if n not in studies: raise ValueError(f'unknown study {n!r}: the known ones are {", ".join(studies)}')
+        if n not in studies:
+            raise ValueError(f'unknown study {n!r}: the known ones are {", ".join(studies)}')
     failed = []
     for n in names:
         while True:
@@ -404,15 +429,21 @@ def main(
     argv:list=None, # the flags; by default the command line's
 ) -> int: # 0, or 1 if a run failed
     "Work through studies (`dems_study`)."
-    p = argparse.ArgumentParser(prog='dems_study', description='Run studies, one row of the ledger a run. Stop it as you '
-                                'like: the same command goes on with the runs whose rows are not there yet.')
+    p = argparse.ArgumentParser(prog='dems_study',
+                                description='Run studies, one row of the ledger a run. Stop it as '
+                                            'you '
+                                'like: the same command goes on with the runs whose rows are not '
+                                'there yet.')
     p.add_argument('study', nargs='+', choices=list(studies), help='in this order')
-    p.add_argument('--out', default='results/ledger', help='folder of the ledger (default: %(default)s)')
-    p.add_argument('--processes', type=int, default=1, help='runs side by side (default: %(default)s)')
+    p.add_argument('--out', default='results/ledger',
+                   help='folder of the ledger (default: %(default)s)')
+    p.add_argument('--processes', type=int, default=1,
+                   help='runs side by side (default: %(default)s)')
     p.add_argument('--threads', type=int, default=1, help='of each run (default: %(default)s)')
     p.add_argument('--images', type=int, help='images seen in a run (default: what the study says)')
     p.add_argument('--seeds', type=int, help='how many (default: what the study says)')
-    p.add_argument('--data_path', help='folder to look for the data in first (default: the known folders, else download)')
+    p.add_argument('--data_path', help='folder to look for the data in first (default: the known '
+                                       'folders, else download)')
     a = p.parse_args(argv)
     changes = {k: getattr(a, k) for k in ('images', 'seeds') if getattr(a, k)}
     say = lambda line: print(f'{time.strftime("%H:%M:%S")}  {line}', flush=True)
@@ -478,8 +509,8 @@ def timebox(
         room = .9*60*minutes - (time.perf_counter() - began) - took['start']
         epochs = int(room/took['epoch'])
         if epochs < 1:
-            raise ValueError(f'an epoch takes {took["epoch"]:.0f} seconds, and of {minutes} minutes '
-                             f'{max(room, 0):.0f} seconds are left for it: give more time')
+            raise ValueError(f'an epoch takes {took["epoch"]:.0f} seconds, and of {minutes} '
+                             f'minutes {max(room, 0):.0f} seconds are left for it: give more time')
         say(f'an epoch takes {took["epoch"]:.2f} seconds: {epochs} epochs')
         warmup = min(10, epochs//10) if recipe.warmup else 0
         chosen = asdict(replace(recipe, epochs=epochs, warmup=warmup))
@@ -494,16 +525,23 @@ def timebox_main(
 ) -> int: # 0 when the run is done
     "Train the paper's first stage for as many epochs as fit into a time (`dems_timebox`)."
     p = argparse.ArgumentParser(prog='dems_timebox', description=timebox_main.__doc__)
-    p.add_argument('--model', default='dems_tiny', help='a name for create_model (default: %(default)s)')
-    p.add_argument('--dataset', default='fashionmnist', help='a name for get_dls (default: %(default)s)')
-    p.add_argument('--batch_size', type=int, default=256, help='images a step (default: %(default)s)')
+    p.add_argument('--model', default='dems_tiny',
+                   help='a name for create_model (default: %(default)s)')
+    p.add_argument('--dataset', default='fashionmnist',
+                   help='a name for get_dls (default: %(default)s)')
+    p.add_argument('--batch_size', type=int, default=256,
+                   help='images a step (default: %(default)s)')
     p.add_argument('--n_train', type=int, help='use so many training images (default: all)')
     p.add_argument('--compile', action='store_true', help='compile the model (default: no)')
-    p.add_argument('--minutes', type=float, default=25., help='from now to the end (default: %(default)s)')
+    p.add_argument('--minutes', type=float, default=25.,
+                   help='from now to the end (default: %(default)s)')
     p.add_argument('--output_dir', required=True, help='folder of the run')
-    p.add_argument('--data_path', help='folder to look for the data in first (default: the known folders, else download)')
-    p.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there is)')
-    p.add_argument('--ledger', help='enter the finished run into the ledger in this folder (default: do not)')
+    p.add_argument('--data_path', help='folder to look for the data in first (default: the known '
+                                       'folders, else download)')
+    p.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there '
+                                    'is)')
+    p.add_argument('--ledger', help='enter the finished run into the ledger in this folder '
+                                    '(default: do not)')
     a = p.parse_args(argv)
     return _timebox(a, p)
 
@@ -511,10 +549,13 @@ def timebox_main(
 def _timebox(a, parser):
     "What `dems_timebox` does with its flags."
     try:
-        r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train, compile=a.compile)
+        r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train,
+                            compile=a.compile)
         timebox(r, a.output_dir, a.minutes, a.device, a.data_path)
         if a.ledger:
-            dls = recipe_dls(Recipe.from_json((Path(a.output_dir)/'recipe.json').read_text()), 'cpu', a.data_path)
-            print(enter_run(a.output_dir, a.ledger, 'reproduction', 'pretrain', dataset_checksum(dls)))
+            dls = recipe_dls(Recipe.from_json((Path(a.output_dir)/'recipe.json').read_text()),
+                             'cpu', a.data_path)
+            print(enter_run(a.output_dir, a.ledger, 'reproduction', 'pretrain',
+                            dataset_checksum(dls)))
     except (ValueError, OSError) as e: parser.error(str(e))
     return 0

@@ -16,12 +16,16 @@ def sincos_position_embedding(
     dim:int, # width of a token; divisible by 4
 ) -> torch.Tensor: # (grid², dim) float32, row-major: sin(r w), cos(r w), sin(c w), cos(c w)
     "Fixed 2-D sine-cosine position embedding of a square grid. Raises `ValueError` unless 4 divides `dim`."
-    if dim % 4: raise ValueError(f'dim {dim} is not divisible by 4: the sine-cosine position embedding needs '
-                                 f'four equal parts, so use {" or ".join(str(d) for d in (dim//4*4, dim//4*4 + 4) if d)}')
+    if dim % 4:
+        raise ValueError(f'dim {dim} is not divisible by 4: the sine-cosine position embedding '
+                         'needs '
+                                 'four equal parts, so use '
+                                 f'{" or ".join(str(d) for d in (dim//4*4, dim//4*4 + 4) if d)}')
     w = 10000 ** (-torch.arange(dim//4, dtype=torch.float64) / (dim//4))
     at = torch.arange(grid, dtype=torch.float64)[:, None] * w                    # grid × m
     one = torch.cat([at.sin(), at.cos()], dim=1)                                 # grid × dim/2
-    rows, cols = one[:, None].expand(-1, grid, -1), one[None].expand(grid, -1, -1)      # each: row col dim/2
+    # each: row col dim/2
+    rows, cols = one[:, None].expand(-1, grid, -1), one[None].expand(grid, -1, -1)
     return torch.cat([rows, cols], dim=2).reshape(grid*grid, dim).float()
 
 # %% ../nbs/01_tokenizer.ipynb #4cc63830
@@ -42,17 +46,19 @@ class FactorizedPatchEmbed(nn.Sequential):
         in_chans:int=3, # channels of the image
     ):
         if patch_size % 4:
-            raise ValueError(f'patch_size {patch_size} is not divisible by 4: the factorised embedding cuts it in steps '
-                             'of patch/4 and 4; choose another patch, or embed this scale plainly with a larger plain_scales')
+            raise ValueError(f'patch_size {patch_size} is not divisible by 4: the factorised '
+                             'embedding cuts it in steps of patch/4 and 4; choose another patch, '
+                             'or embed this scale plainly with a larger plain_scales')
         step = patch_size // 4
         super().__init__(
-            nn.Conv2d(in_chans, in_chans, kernel_size=step, stride=step, groups=in_chans, bias=False),
+            nn.Conv2d(in_chans, in_chans, kernel_size=step, stride=step, groups=in_chans,
+                      bias=False),
             nn.Conv2d(in_chans, in_chans, kernel_size=4, stride=4, groups=in_chans, bias=False),
             nn.Conv2d(in_chans, dim, kernel_size=1))
 
 # %% ../nbs/01_tokenizer.ipynb #790a96df
 class MultiScaleTokenizer(nn.Module):
-    "An image to its multi-scale tokens (the paper's figure of that name). Raises `ValueError` for an image of another size."
+    "An image to its multi-scale tokens. Raises `ValueError` for an image of another size."
     def __init__(self,
         layout:TokenLayout, # the scales and their order
         dim:int, # width of a token; divisible by 4
@@ -64,14 +70,16 @@ class MultiScaleTokenizer(nn.Module):
         self.layout, self.in_chans = layout, in_chans
         pos = torch.cat([sincos_position_embedding(g, dim) for g in layout.grids])[layout.order]
         self._set_positions(pos.view(layout.n_regions, layout.tokens_per_region, dim), positions)
-        self.embeds = nn.ModuleList((PatchEmbed if k < plain_scales else FactorizedPatchEmbed)(p, dim, in_chans)
+        self.embeds = nn.ModuleList((PatchEmbed if k < plain_scales
+                                     else FactorizedPatchEmbed)(p, dim, in_chans)
                                     for k, p in enumerate(layout.patch_sizes))
 
     def forward(self,
         x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
     ) -> torch.Tensor: # (batch, region, token, dim)
         self._check(x)
-        return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos
+        tokens = [self.layout.to_regions(embed(x)) for embed in self.embeds]
+        return torch.cat(tokens, dim=2) + self.pos
 
     def _set_positions(self, sincos, positions):
         noise = lambda: nn.init.trunc_normal_(torch.empty_like(sincos), std=.02)
@@ -83,9 +91,11 @@ class MultiScaleTokenizer(nn.Module):
     def _check(self, x):
         side = self.layout.image_size
         shape = (self.in_chans, side, side)
-        if x.ndim == 4 and x.shape[1:] == shape: return                   # the batch is never looked at
+        if x.ndim == 4 and x.shape[1:] == shape: return  # the batch is never looked at
         if tuple(x.shape) == shape:
-            raise ValueError(f'one image of shape {shape}: this model takes a batch, so give x[None]')
-        raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which takes '
-                         f'(batch, {shape[0]}, {side}, {side}): resize the images, or make the model with '
+            raise ValueError(f'one image of shape {shape}: this model takes a batch, so give '
+                             'x[None]')
+        raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which '
+                         f'takes (batch, {shape[0]}, {side}, {side}): resize the images, or make '
+                         'the model with '
                          'their image_size and in_chans')

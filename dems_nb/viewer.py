@@ -236,8 +236,7 @@ class Explorer(TokenViewer):
                         f'<title>{title}</title>\n'
                         '<style>body { margin: 0; padding: 2vmin; background: #f1efe8 }\n'
                         '@media (prefers-color-scheme: dark) { body { background: #0f1012 } }\n'
-                        '</style></head>\n'
-                        f'<body>\n{self.html}\n</body></html>\n', encoding='utf-8')
+                        f'</style></head>\n<body>\n{self.html}\n</body></html>\n', encoding='utf-8')
         return path
 
 # %% ../nbs/11_viewer.ipynb #5d212ca5

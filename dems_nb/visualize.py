@@ -19,7 +19,8 @@ from .model import ViT
 from .augment import Augment, AugmentSchedule
 
 # %% ../nbs/08_visualize.ipynb #778b396f
-SCALE_COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')   # finest scale first
+# finest scale first
+SCALE_COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')
 
 def _color(k): return SCALE_COLORS[k % len(SCALE_COLORS)]
 
@@ -29,7 +30,8 @@ def _small_png(fig, dpi=72, colors=256):
     buffer, small = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format='png', dpi=dpi)
     full = Image.open(buffer).convert('RGB')
-    found = full.quantize(colors - len(SCALE_COLORS), Image.Quantize.MAXCOVERAGE, kmeans=1)      # keeps rare colours, too
+    # keeps rare colours, too
+    found = full.quantize(colors - len(SCALE_COLORS), Image.Quantize.MAXCOVERAGE, kmeans=1)
     palette, pixels, at = found.getpalette(), np.array(found), np.array(full)
     for c in SCALE_COLORS:
         rgb = [round(255*v) for v in to_rgb(c)]
@@ -43,7 +45,8 @@ def _small_png(fig, dpi=72, colors=256):
 def _as_image(img):
     "A picture as floats 0…1, (1 or 3, height, width). Raises `ValueError` for another shape or values out of range."
     x = img if torch.is_tensor(img) else np.array(img)
-    if not torch.is_tensor(x) and x.dtype.kind not in 'uifb': raise ValueError(f'{img!r} is no image: open the file first')
+    if not torch.is_tensor(x) and x.dtype.kind not in 'uifb':
+        raise ValueError(f'{img!r} is no image: open the file first')
     x = torch.as_tensor(x).detach().cpu()
     if x.ndim == 2: x = x[None]
     if x.ndim == 3 and x.shape[0] not in (1, 3) and x.shape[2] in (1, 3): x = x.movedim(2, 0)
@@ -52,8 +55,8 @@ def _as_image(img):
                          'give (1 or 3, height, width), or (height, width, 3) as read from a file')
     low, high, top = x.min().item(), x.max().item(), 1 if x.is_floating_point() else 255
     if not (0 <= low and high <= top):
-        raise ValueError(f'the image has values from {low:.3g} to {high:.3g}: give bytes from 0 to 255 or '
-                         'floats from 0 to 1, before they are normalised')
+        raise ValueError(f'the image has values from {low:.3g} to {high:.3g}: give bytes from 0 to '
+                         '255 or floats from 0 to 1, before they are normalised')
     return x.float()/top
 
 def _image(img, layout, resize=False):
@@ -61,14 +64,15 @@ def _image(img, layout, resize=False):
     x, S = _as_image(img), layout.image_size
     if tuple(x.shape[1:]) == (S, S): return x
     if resize: return F.interpolate(x[None], (S, S), mode='bicubic', antialias=True)[0].clamp(0, 1)
-    raise ValueError(f'an image of shape {tuple(x.shape)} does not fit this layout: give ({len(x)}, {S}, {S}), '
-                     'or ask for it with resize=True')
+    raise ValueError(f'an image of shape {tuple(x.shape)} does not fit this layout: give '
+                     f'({len(x)}, {S}, {S}), or ask for it with resize=True')
 
 # %% ../nbs/08_visualize.ipynb #de067032
 def _show(ax, img):
     "The picture, without ticks, in pixel coordinates."
     height, width = img.shape[1:]
-    ax.imshow(img.movedim(0, 2).squeeze(2).numpy(), cmap='gray', vmin=0, vmax=1, extent=(0, width, height, 0),
+    ax.imshow(img.movedim(0, 2).squeeze(2).numpy(), cmap='gray', vmin=0, vmax=1,
+              extent=(0, width, height, 0),
               interpolation='nearest' if width <= 64 else None)                  # show the pixels where there are few
     ax.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
@@ -82,7 +86,8 @@ def _panel(ax, img, layout, k, lw=.5):
 def _fill(ax, layout, position, k, **style):
     "Draw the box of one token of scale `k`, in that scale's colour."
     x0, y0, x1, y1 = layout.boxes[position].tolist()
-    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **{'fc': _color(k), 'label': str(position), **style}))
+    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0,
+                           **{'fc': _color(k), 'label': str(position), **style}))
 
 def _row_of_panels(n, height=3.):
     "A figure with `n` panels side by side."
@@ -118,7 +123,8 @@ def show_correspondence(
         kin, own = [p for p in linked.tolist() if scale[p] == k], k == scale[position]
         for p in kin + [position]*int(own): _fill(ax, layout, p, k, alpha=.6, ec='w', lw=.7)
         if own:
-            for color, lw in (('k', 4), ('w', 2)): _fill(ax, layout, position, k, fill=False, ec=color, lw=lw, label='')
+            for color, lw in (('k', 4), ('w', 2)):
+                _fill(ax, layout, position, k, fill=False, ec=color, lw=lw, label='')
         said = 'the chosen token' if own else f'{len(kin)} linked'
         ax.set_title(f'{layout.patch_sizes[k]}-pixel patches\n{said}', fontsize=10)
     return fig
@@ -127,10 +133,12 @@ def show_correspondence(
 def _strip(ax, colors, per_region, said, gap=3):
     "Tokens as a coloured strip, the class token before it, a gap where a region ends; the ticks are positions."
     starts = range(0, len(colors), per_region)
-    at = [start + r*gap for r, start in enumerate(starts)]                       # where each region is drawn
+    at = [start + r*gap for r, start in enumerate(starts)]  # where each region is drawn
     for x, start in zip(at, starts):
-        ax.imshow(np.arange(per_region)[None], cmap=ListedColormap(colors[start:start + per_region]), aspect='auto',
-                  extent=(x, x + per_region, 0, 1), vmin=-.5, vmax=per_region - .5, interpolation='nearest')
+        ax.imshow(np.arange(per_region)[None],
+                  cmap=ListedColormap(colors[start:start + per_region]), aspect='auto',
+                  extent=(x, x + per_region, 0, 1), vmin=-.5, vmax=per_region - .5,
+                  interpolation='nearest')
     ax.add_patch(Rectangle((-9, 0), 6, 1, fc='k', label='class token'))
     ax.set(yticks=[], ylim=(0, 1))
     ax.set_xticks(at, [str(start) for start in starts], ha='left')
@@ -145,14 +153,18 @@ def show_sequence(
     "The order in which tokens are read. Raises `ValueError` for a model of another layout."
     if model is not None and model.layout != layout:
         raise ValueError(f'the model has {model.layout} and not {layout}: give model.layout')
-    R, T, mixed = layout.n_regions, layout.tokens_per_region, model.config.get('n_mixed', ()) if model else ()
+    R, T, mixed = layout.n_regions, layout.tokens_per_region, model.config.get('n_mixed',
+                                                                               ()) if model else ()
     height = 1.1 + .9*len(mixed)
-    fig, axs = plt.subplots(1 + len(mixed), 1, figsize=(10, height), layout='constrained', squeeze=False)
-    said = f'{1 + layout.n_tokens} tokens: 1 class token (black) and {R} regions of {T}, fine to coarse: '
+    fig, axs = plt.subplots(1 + len(mixed), 1, figsize=(10, height), layout='constrained',
+                            squeeze=False)
+    said = (f'{1 + layout.n_tokens} tokens: 1 class token (black) and {R} regions of {T}, fine to '
+            'coarse: ')
     said += ', '.join(f'{p} px' for p in layout.patch_sizes)
     _strip(axs[0, 0], [_color(k) for k in layout.scale.tolist()], T, said)
     for ax, n, k in zip(axs[1:, 0], mixed, model.config['mix_before'] if model else ()):
-        _strip(ax, ['#999999']*(R*n), n, f'{1 + R*n} tokens enter block {k}: 1 class token and {R} regions of {n} mixed ones')
+        _strip(ax, ['#999999']*(R*n), n,
+               f'{1 + R*n} tokens enter block {k}: 1 class token and {R} regions of {n} mixed ones')
     for ax in axs[:, 0]: ax.set_xlim(-10, layout.n_tokens + 3*R)
     return fig
 
@@ -162,11 +174,14 @@ def _model_input(model, img, x=None):
     c, S = model.config['in_chans'], model.layout.image_size
     if x is None:
         img = _image(img, model.layout)
-        if len(img) != c: raise ValueError(f'the image has {len(img)} channels and the model takes {c}: give one with {c}')
-        recipe = Augment(S, AugmentSchedule(1, in_chans=c))                      # knows the mean and the std
+        if len(img) != c:
+            raise ValueError(f'the image has {len(img)} channels and the model takes {c}: give one '
+                             f'with {c}')
+        recipe = Augment(S, AugmentSchedule(1, in_chans=c))  # knows the mean and the std
         x = (img[None] - recipe.mean)/recipe.std
     if tuple(x.shape) != (1, c, S, S):
-        raise ValueError(f'the normalised image has shape {tuple(x.shape)}: give one image, (1, {c}, {S}, {S})')
+        raise ValueError(f'the normalised image has shape {tuple(x.shape)}: give one image, (1, '
+                         f'{c}, {S}, {S})')
     return x
 
 def _watch(model, x, modules, look):
@@ -180,7 +195,8 @@ def _watch(model, x, modules, look):
         for m, training in modes: m.training = training
 
 def _no_interactions():
-    return ValueError('this model has no interactions, so there are no mixing weights: use a DEMS-ViT with mix_before set')
+    return ValueError('this model has no interactions, so there are no mixing weights: use a '
+                      'DEMS-ViT with mix_before set')
 
 # %% ../nbs/08_visualize.ipynb #dabaf1e7
 def mixing_weights(
@@ -190,7 +206,8 @@ def mixing_weights(
     "The mixing weights of every interaction for one image. Raises `ValueError` for a model without interactions."
     if not len(getattr(model, 'interactions', ())): raise _no_interactions()
     seen = []
-    _watch(model, _model_input(model, None, x), model.interactions, lambda m, inp, out: seen.append(m.weights(inp[0])[0]))
+    _watch(model, _model_input(model, None, x), model.interactions,
+           lambda m, inp, out: seen.append(m.weights(inp[0])[0]))
     return seen
 
 # %% ../nbs/08_visualize.ipynb #e6beb793
@@ -204,7 +221,7 @@ def _shares(w, scale):
 
 def _mix_rows(P, D):
     "One interaction's step: rows of P are tokens, class token first; D is (region, token, mixed)."
-    rows = P[1:].view(len(D), -1, P.shape[1])                                    # region token origin
+    rows = P[1:].view(len(D), -1, P.shape[1])  # region token origin
     return torch.cat([P[:1], (D.transpose(1, 2) @ rows).flatten(0, 1)])
 
 def _paint(axs, layout, weights, img, most=None):
@@ -223,8 +240,10 @@ def _which(model, which, region):
     if not n: raise _no_interactions()
     if not isinstance(which, (int, np.integer)) or not 0 <= which < n:
         raise ValueError(f'which is {which if np.isscalar(which) else type(which).__name__}: '
-                         f'give the number of an interaction, 0 to {n - 1}; a normalised image goes in as x=')
-    if region is not None and not 0 <= region < R: raise IndexError(f'region is {region}: give one from 0 to {R - 1}')
+                         f'give the number of an interaction, 0 to {n - 1}; a normalised image '
+                         'goes in as x=')
+    if region is not None and not 0 <= region < R:
+        raise IndexError(f'region is {region}: give one from 0 to {R - 1}')
 
 
 # %% ../nbs/08_visualize.ipynb #1f1fe562
@@ -234,13 +253,15 @@ def _show_matrix(ax, D, layout, placed):
     ax.set(ylabel='source tokens', xticks=[], yticks=[])
     if not placed: return
     scale, at = layout.scale[:len(D)], []
-    for k in range(len(layout.grids)):                                           # a bar in the scale's colour at the left
+    for k in range(len(layout.grids)):  # a bar in the scale's colour at the left
         rows = (scale == k).nonzero().flatten().numpy()
         at.append(rows.mean())
-        ax.add_patch(Rectangle((-.014, rows.min() - .5), .011, len(rows), fc=_color(k), clip_on=False, lw=0,
+        ax.add_patch(Rectangle((-.014, rows.min() - .5), .011, len(rows), fc=_color(k),
+                               clip_on=False, lw=0,
                                transform=ax.get_yaxis_transform()))
         if k: ax.axhline(rows.min() - .5, color='k', lw=.8)
-    ax.set_yticks(at, [f'{p} px' for p in layout.patch_sizes], fontsize=8); ax.tick_params(axis='y', length=0, pad=9)
+    ax.set_yticks(at, [f'{p} px' for p in layout.patch_sizes], fontsize=8)
+    ax.tick_params(axis='y', length=0, pad=9)
 
 # %% ../nbs/08_visualize.ipynb #8ccf3dcd
 def _show_columns(ax_share, ax_perp, D, shares, even, chosen):
@@ -250,10 +271,12 @@ def _show_columns(ax_share, ax_perp, D, shares, even, chosen):
         ax_share.bar(range(L), s, bottom=bottom, color=_color(k), width=1, ec='w', lw=.3)
         bottom = bottom + s
     for at in even.cumsum(0)[:-1].tolist(): ax_share.axhline(at, color='k', lw=1, ls='--')
-    ax_perp.bar(range(L), perplexity, color=['k' if l == chosen else '#999999' for l in range(L)], width=.8)
+    ax_perp.bar(range(L), perplexity, color=['k' if l == chosen else '#999999' for l in range(L)],
+                width=.8)
     ax_perp.axhline(len(D), color='k', lw=1, ls='--')
     ax_share.set(ylabel='share', xticks=[], yticks=(0, 1), ylim=(0, 1), xlim=(-.5, L - .5))
-    ax_perp.set(xlabel='mixed token', ylabel='perplexity', ylim=(0, 1.15*len(D)), xlim=(-.5, L - .5))
+    ax_perp.set(xlabel='mixed token', ylabel='perplexity', ylim=(0, 1.15*len(D)),
+                xlim=(-.5, L - .5))
     ax_perp.set_xticks(range(0, L, max(1, L//16)))
 
 # %% ../nbs/08_visualize.ipynb #3791c4ea
@@ -267,15 +290,17 @@ def _show_painted(fig, layout, img, weights, shares):
     "A panel for each scale with one token's sources in units of the largest, and the share of each scale."
     axs = fig.subplots(1, len(layout.grids), squeeze=False)[0]
     _paint(axs, layout, weights, img, float(weights.max()))
-    for ax, p, share in zip(axs, layout.patch_sizes, shares): ax.set_title(f'{p}-pixel patches: {share:.0%}', fontsize=9)
+    for ax, p, share in zip(axs, layout.patch_sizes, shares):
+        ax.set_title(f'{p}-pixel patches: {share:.0%}', fontsize=9)
 
 def _mixing_title(D, which, region, chosen, k):
     "What the figure shows, and whether the interaction has learned to choose at all."
     perplexity, T = _perplexity(D, 1), D.shape[1]
-    said = (f'interaction {which}, before block {k}, region {region}; painted: mixed token {chosen}, '
-            f'which averages {perplexity[region, chosen]:.1f} of {T} tokens')
+    said = (f'interaction {which}, before block {k}, region {region}; painted: mixed token '
+            f'{chosen}, which averages {perplexity[region, chosen]:.1f} of {T} tokens')
     if perplexity.min() > .98*T:
-        said += '\nall columns of D are nearly uniform: this interaction does not choose, as in an untrained model'
+        said += ('\nall columns of D are nearly uniform: this interaction does not choose, as in '
+                 'an untrained model')
     return said
 
 # %% ../nbs/08_visualize.ipynb #613fa27b
@@ -298,16 +323,19 @@ def show_mixing(
     top, low = fig.subfigures(2, 1, height_ratios=(2.4, 4.6))
     shares = _shares(rows.T, layout.scale)
     _show_painted(top, layout, _image(img, layout), rows[chosen], shares[:, chosen])
-    top.suptitle(_mixing_title(Ds[which], which, region, chosen, model.config['mix_before'][which]), fontsize=10)
+    top.suptitle(_mixing_title(Ds[which], which, region, chosen, model.config['mix_before'][which]),
+                 fontsize=10)
     matrix, *under = low.subplots(3, 1, height_ratios=(3, 1, 1))
     _show_matrix(matrix, Ds[which][region], layout, placed=which == 0)
-    _show_columns(*under, Ds[which][region], shares, torch.bincount(layout.scale)/layout.n_tokens, chosen)
+    _show_columns(*under, Ds[which][region], shares, torch.bincount(layout.scale)/layout.n_tokens,
+                  chosen)
     return fig
 
 # %% ../nbs/08_visualize.ipynb #27d340d0
 def _softmax_of(attn, qkv):
     "The weights that an attention layer gives one image, from its queries and keys: (head, query, key)."
-    q, k, _ = qkv[0].float().unflatten(-1, (3, attn.heads, -1)).permute(1, 2, 0, 3)     # each: head token head_dim
+    # each: head token head_dim
+    q, k, _ = qkv[0].float().unflatten(-1, (3, attn.heads, -1)).permute(1, 2, 0, 3)
     return (q @ k.mT / q.shape[-1]**.5).softmax(-1)
 
 def attention_weights(
@@ -316,7 +344,8 @@ def attention_weights(
 ) -> list: # for each block (head, query, key), float32; each row sums to 1; the class token is the first
     "The attention weights of every block for one image, computed again from its queries and keys."
     seen, of = [], {b.attn.qkv: b.attn for b in model.blocks}
-    _watch(model, _model_input(model, None, x), of, lambda m, inp, out: seen.append(_softmax_of(of[m], out)))
+    _watch(model, _model_input(model, None, x), of,
+           lambda m, inp, out: seen.append(_softmax_of(of[m], out)))
     return seen
 
 # %% ../nbs/08_visualize.ipynb #d936069f
@@ -328,7 +357,8 @@ def _follow(model, x, attention=False, residual=.5):
         else: Ds.append(m.weights(inp[0])[0].float().cpu())
     interactions = getattr(model, 'interactions', ())
     _watch(model, x, [*of, *interactions], look)
-    before, P = dict(zip(model.config.get('mix_before', ()), Ds)), torch.eye(1 + model.layout.n_tokens)
+    before, P = dict(zip(model.config.get('mix_before', ()),
+                         Ds)), torch.eye(1 + model.layout.n_tokens)
     yield P
     for k in range(1, 1 + len(model.blocks)):
         if k in before: P = _mix_rows(P, before[k])
@@ -347,29 +377,37 @@ def provenance(
     "How much of each original token is in each later one. Raises `ValueError` if there is nothing to follow."
     depth = len(model.blocks)
     if blocks is None: blocks = depth
-    if not 0 <= blocks <= depth: raise ValueError(f'blocks is {blocks}: this model has {depth}, give 0 to {depth}')
+    if not 0 <= blocks <= depth:
+        raise ValueError(f'blocks is {blocks}: this model has {depth}, give 0 to {depth}')
     if not 0 <= residual <= 1: raise ValueError(f'residual is {residual}: give a share from 0 to 1')
     if not attention and not len(getattr(model, 'interactions', ())):
-        raise ValueError('this model has no interactions, so mixing alone moves nothing: ask for attention=True')
-    return next(islice(_follow(model, _model_input(model, img, x), attention, residual), blocks, None))
+        raise ValueError(
+            'this model has no interactions, so mixing alone moves nothing: ask for attention=True')
+    return next(islice(_follow(model, _model_input(model, img, x), attention, residual), blocks,
+                       None))
 
 # %% ../nbs/08_visualize.ipynb #fb95fa5c
 def _spread(layout, weights):
     "The weight of each pixel, if each token spreads its own evenly over its box: (image_size, image_size)."
     heat = torch.zeros(layout.image_size, layout.image_size)
-    for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), weights.tolist()): heat[y0:y1, x0:x1] += w/((x1-x0)*(y1-y0))
+    for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), weights.tolist()):
+        heat[y0:y1, x0:x1] += w/((x1-x0)*(y1-y0))
     return heat
 
 def _show_spread(ax, layout, weights):
     "The weight of each pixel, in one colour scale that starts at 0."
     S = layout.image_size
-    ax.imshow(_spread(layout, weights).numpy(), cmap='viridis', vmin=0, extent=(0, S, S, 0)); ax.set(xticks=[], yticks=[])
+    ax.imshow(_spread(layout, weights).numpy(), cmap='viridis', vmin=0, extent=(0, S, S, 0))
+    ax.set(xticks=[], yticks=[])
 
 def _check_token(token, n, attention):
     "Raise if there is no such later token, or nothing to say of it."
-    if not 0 <= token < n: raise IndexError(f'token is {token}: give 0 for the class token, or a later token, 1 to {n - 1}')
+    if not 0 <= token < n:
+        raise IndexError(
+            f'token is {token}: give 0 for the class token, or a later token, 1 to {n - 1}')
     if token == 0 and not attention:
-        raise ValueError('the class token takes no part in mixing: ask for attention=True, or for a token from 1 on')
+        raise ValueError(
+            'the class token takes no part in mixing: ask for attention=True, or for a token from 1 on')
 
 # %% ../nbs/08_visualize.ipynb #169ff275
 def show_provenance(
@@ -387,13 +425,16 @@ def show_provenance(
     fig, axs = _row_of_panels(len(layout.grids) + 2)
     _show(axs[0], img); _paint(axs[1:-1], layout, w, img); _show_spread(axs[-1], layout, w)
     even = torch.bincount(layout.scale)/layout.n_tokens
-    for ax, p, share, part in zip(axs[1:], layout.patch_sizes, _shares(w[:, None], layout.scale).flatten(), even):
+    for ax, p, share, part in zip(axs[1:], layout.patch_sizes,
+                                  _shares(w[:, None], layout.scale).flatten(), even):
         ax.set_title(f'{p}-pixel patches: {share:.0%}\n({part:.0%} of the tokens)', fontsize=9)
     axs[0].set_title('the picture', fontsize=9); axs[-1].set_title('all together', fontsize=9)
     name = 'the class token' if token == 0 else f'token {token}'
-    by = f'mixing and attention (rollout); {P[token, 0]:.0%} from itself at the start' if attention else 'mixing alone'
+    by = (f'mixing and attention (rollout); {P[token, 0]:.0%} from itself at the start' if attention
+          else 'mixing alone')
     if attention and token: by = by.replace('itself at the start', 'the class token')
-    fig.suptitle(f'{name} after block {len(model.blocks) if blocks is None else blocks}, by {by}', fontsize=10)
+    fig.suptitle(f'{name} after block {len(model.blocks) if blocks is None else blocks}, by {by}',
+                 fontsize=10)
     return fig
 
 # %% ../nbs/08_visualize.ipynb #f2a1bb78
@@ -401,7 +442,8 @@ def _schedule_of(recipe, in_chans):
     "The schedule of a recipe, or the schedule itself. Raises `ValueError` for a recipe without one."
     if isinstance(recipe, AugmentSchedule): return recipe
     if getattr(recipe, 'augment', 'paper') != 'paper':
-        raise ValueError(f"this recipe's augment is {recipe.augment!r}, which has no schedule: give one with augment='paper', "
+        raise ValueError(f"this recipe's augment is {recipe.augment!r}, which has no schedule: "
+                         "give one with augment='paper', "
                          'or an AugmentSchedule')
     return AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, in_chans)
 
@@ -412,7 +454,8 @@ def _show_curves(ax, schedule, epochs):
     for i, (name, style) in enumerate((('jitter', '-'), ('grey', '--'), ('solarise', ':'))):
         ax.plot(every, [v[i] for v in p], style, color=_color(i), lw=4 - i, label=name)
     for e in epochs: ax.axvline(e, color='k', lw=.8, alpha=.5)
-    ax.set(xlabel='epoch', ylabel='probability', ylim=(0, 1)); ax.legend(ncols=3, fontsize=9, loc='upper right')
+    ax.set(xlabel='epoch', ylabel='probability', ylim=(0, 1))
+    ax.legend(ncols=3, fontsize=9, loc='upper right')
 
 # %% ../nbs/08_visualize.ipynb #c1658c61
 def show_schedule(
@@ -426,8 +469,9 @@ def show_schedule(
     img = (255*_as_image(img)).round().byte()
     schedule = _schedule_of(recipe, len(img))
     if epochs is None: epochs = sorted({round(i*(schedule.epochs - 1)/4) for i in range(5)})
-    p = [schedule(e)[0] for e in epochs]                                         # raises for an epoch that is not there
-    augment = Augment(getattr(recipe, 'image_size', None) or img.shape[1], schedule, normalize=False)
+    p = [schedule(e)[0] for e in epochs]  # raises for an epoch that is not there
+    augment = Augment(getattr(recipe, 'image_size', None) or img.shape[1], schedule,
+                      normalize=False)
     fig = plt.figure(figsize=(1.1*n + 1, 1.8 + 1.1*len(epochs)), layout='constrained')
     top, low = fig.subfigures(2, 1, height_ratios=(1.8, 1.1*len(epochs)))
     _show_curves(top.subplots(), schedule, epochs)
@@ -447,13 +491,15 @@ def show_predictions(
     worst:bool=False, # those with the largest loss first; by default in order
 ) -> Figure: # each with its class and probability; framed blue if right, orange if wrong
     "Pictures with the model's answers. Raises `ValueError` if pictures and classes do not go together."
-    if len(images) != len(target): raise ValueError(f'{len(images)} images and {len(target)} classes: give one each')
+    if len(images) != len(target):
+        raise ValueError(f'{len(images)} images and {len(target)} classes: give one each')
     prob, target = _probabilities(model, images), torch.as_tensor(target).cpu()
     order = prob.gather(1, target[:, None])[:, 0].argsort() if worst else torch.arange(len(target))
     n = min(n, len(order))
     rows = -(-n//5)
     fig, axs = plt.subplots(rows, 5, figsize=(9, 2.1*rows), layout='constrained', squeeze=False)
-    for ax, i in zip(axs.flat, order[:n].tolist()): _show_answer(ax, _as_image(images[i]), prob[i], int(target[i]), classes)
+    for ax, i in zip(axs.flat, order[:n].tolist()):
+        _show_answer(ax, _as_image(images[i]), prob[i], int(target[i]), classes)
     for ax in axs.flat[n:]: ax.axis('off')
     return fig
 
@@ -462,14 +508,16 @@ def _probabilities(model, images):
     "What the model gives each class, for each picture: (n, classes), on the CPU."
     found = []
     for part in torch.cat([_model_input(model, img) for img in images]).split(256):
-        _watch(model, part, [model.head], lambda m, inp, out: found.append(out.float().softmax(1).cpu()))
+        _watch(model, part, [model.head],
+               lambda m, inp, out: found.append(out.float().softmax(1).cpu()))
     return torch.cat(found)
 
 def _show_answer(ax, img, prob, true, classes):
     "One picture, and what the model says of it."
     given = int(prob.argmax())
     _show(ax, img)
-    ax.set_title(f'{classes[given]} {prob[given]:.0%}' + ('' if given == true else f'\nis: {classes[true]}'), fontsize=9)
+    ax.set_title(f'{classes[given]} {prob[given]:.0%}'
+                 + ('' if given == true else f'\nis: {classes[true]}'), fontsize=9)
     for side in ax.spines.values(): side.set(color=_color(0 if given == true else 4), lw=3)
 
 # %% ../nbs/08_visualize.ipynb #4d93684d
@@ -484,7 +532,8 @@ def show_history(
         left.plot(epochs, values[:, 0], '--', color=color, lw=1)
         left.plot(epochs, values[:, 1], color=color, label=name)
         right.plot(epochs, 100*values[:, 2], color=color, label=name)
-    left.set(xlabel='epoch', ylabel='loss (dashed: training)'); right.set(xlabel='epoch', ylabel='accuracy, %')
+    left.set(xlabel='epoch', ylabel='loss (dashed: training)')
+    right.set(xlabel='epoch', ylabel='accuracy, %')
     left.legend(); right.grid(alpha=.3); left.grid(alpha=.3)
     return fig
 
@@ -497,7 +546,9 @@ def show_confusion(
     from sklearn.metrics import ConfusionMatrixDisplay
     fig, ax = plt.subplots(figsize=(6.4, 5.4), layout='constrained')
     ConfusionMatrixDisplay.from_predictions(
-        evaluation.target, evaluation.predicted, labels=range(len(classes)), display_labels=classes, normalize='true',
-        values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax, text_kw=dict(fontsize=7))
+        evaluation.target, evaluation.predicted, labels=range(len(classes)), display_labels=classes,
+        normalize='true',
+        values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax,
+        text_kw=dict(fontsize=7))
     ax.set(xlabel='given', ylabel='true'); plt.setp(ax.get_xticklabels(), ha='right')
     return fig

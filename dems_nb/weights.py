@@ -277,9 +277,8 @@ def _released_config(sd, heads, mix_before):
                          f'side {grids}, which do not halve from scale to scale')
     if heads is None and dim % 64:
         raise ValueError('a released checkpoint does not store the number of heads, and width/64, '
-                         'as in the paper\'s '
-                         f'sizes, is no whole number for width {dim}: pass heads=, a divisor of '
-                         f'{dim}')
+                         f'as in the paper\'s sizes, is no whole number for width {dim}: pass '
+                         f'heads=, a divisor of {dim}')
     heads = dim//64 if heads is None else heads
     if heads < 1 or dim % heads:
         raise ValueError(f'heads={heads} does not fit width {dim}: pass heads=, a divisor of {dim}')

@@ -136,7 +136,7 @@ def fetch(
         except ImportError:
             raise ImportError(f"{name} is not on this machine, and gdown, which fetches it, "
                               f"neither: pip install 'dems_nb[zoo]'. Or: {by_hand}") from None
-        except Exception as e:                                # requests, gdown, disk: each has its own
+        except Exception as e:  # requests, gdown, disk: each has its own
             why = ' '.join(str(e).split())[:300] or type(e).__name__
             raise OSError(f'{name} could not be fetched ({why}). {by_hand}') from None
     return path

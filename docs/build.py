@@ -5,7 +5,7 @@ from pathlib import Path
 INSTALL = "pip install -e '.[docs]'"
 here = Path(__file__).parent
 root = here.parent
-TUTORIALS = ['quickstart', 'your_own_images', 'finetune']              # in this order; others follow by name
+TUTORIALS = ['quickstart', 'your_own_images', 'finetune']  # in this order; others follow by name
 
 def settings():
     "The metadata of the package."
@@ -20,12 +20,14 @@ def source_url():
 
 def notebooks():
     "Every notebook but the checkpoints, index first."
-    found = [p for p in sorted((root/'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
+    found = [p for p in sorted((root/'nbs').rglob('*.ipynb'))
+             if '.ipynb_checkpoints' not in p.parts]
     return sorted(found, key=lambda p: p.stem != 'index')
 
 def title(path):
     "The first heading of a notebook."
-    text = next(''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+    text = next(''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells']
+                if c['cell_type'] == 'markdown')
     return text.splitlines()[0].removeprefix('# ').strip()
 
 def page(path):
@@ -36,10 +38,13 @@ def page(path):
         if 'remove_input' in tags: c['metadata']['tags'] = ['remove-input']
         if 'COLAB_RELEASE_TAG' in text: c['metadata']['tags'] = ['hide-input']
         if text.strip().startswith('#| default_exp'): c['metadata']['tags'] = ['remove-cell']
-        if c['cell_type'] == 'markdown': c['source'] = absolute(re.sub(r'\A# ', '## ', text) if i else text, path)
+        if c['cell_type'] == 'markdown':
+            c['source'] = absolute(re.sub(r'\A# ', '## ', text) if i else text, path)
         for o in c.get('outputs', ()):
-            if 'text/markdown' in o.get('data', {}):                  # Sphinx does not look for links in outputs
-                o['data']['text/markdown'] = re.sub(r'\]\(([\w/.]+)\.ipynb', r'](\1.html', absolute(''.join(o['data']['text/markdown']), path))
+            if 'text/markdown' in o.get('data', {}):  # Sphinx does not look for links in outputs
+                o['data']['text/markdown'] = re.sub(r'\]\(([\w/.]+)\.ipynb', r'](\1.html',
+                                                    absolute(''.join(o['data']['text/markdown']),
+                                                             path))
     return nb
 
 def absolute(text, path):
@@ -52,14 +57,16 @@ def absolute(text, path):
 
 def modules():
     "The modules of the package, in the order of their notebooks."
-    found = [(p.stem, re.search(r'#\| default_exp (\w+)', p.read_text(encoding='utf-8'))) for p in notebooks()]
+    found = [(p.stem, re.search(r'#\| default_exp (\w+)', p.read_text(encoding='utf-8')))
+             for p in notebooks()]
     return [(m[1], stem) for stem, m in found if m]
 
 def constant(mod, name):
     "What a module's constant is: the comment beside it, and its value if that is short."
     said = re.search(rf'^{name} = .*?# *(.+)$', inspect.getsource(mod), re.M)
     value = repr(getattr(mod, name))
-    shown = f'``{value}``' if len(value) < 150 else f'A {type(getattr(mod, name)).__name__} of {len(getattr(mod, name))}: ' + ', '.join(
+    shown = f'``{value}``' if len(
+        value) < 150 else f'A {type(getattr(mod, name)).__name__} of {len(getattr(mod, name))}: ' + ', '.join(
         f'``{k}``' for k in getattr(mod, name))
     return shown + (f' ({said[1]})' if said else '')
 
@@ -67,11 +74,14 @@ def api_page(module, notebook):
     "One module's page: each public name, in the notebook's order."
     mod = importlib.import_module(f'dems_nb.{module}')
     head = f'dems_nb.{module}'
-    lines = [head, '='*len(head), '', f'.. py:module:: {head}', '', f'Developed in :doc:`/{notebook}`.', '']
+    lines = [head, '='*len(head), '', f'.. py:module:: {head}', '',
+             f'Developed in :doc:`/{notebook}`.', '']
     for name in mod.__all__:
         thing = getattr(mod, name)
-        if not callable(thing): lines += [f'.. py:data:: {name}', '', f'   {constant(mod, name)}', '']
-        elif isinstance(thing, type): lines += [f'.. autoclass:: dems_nb.{module}.{name}', '   :members:', '']
+        if not callable(thing):
+            lines += [f'.. py:data:: {name}', '', f'   {constant(mod, name)}', '']
+        elif isinstance(thing, type):
+            lines += [f'.. autoclass:: dems_nb.{module}.{name}', '   :members:', '']
         else: lines += [f'.. autofunction:: dems_nb.{module}.{name}', '']
     return '\n'.join(lines)
 
@@ -81,8 +91,9 @@ def explorer_page():
     from dems_nb.viewer import explore
     from dems_nb.weights import load_bundled
     lines = ['---', 'hide-toc: true', '---', '', '# The explorer', '',
-             'A `dems_nano`, trained on Fashion-MNIST, in your browser: draw a shoe, drop a photograph, point at '
-             'its tokens, cut some out. [11 · Viewer](11_viewer.ipynb) builds it; `explore` makes one of your own '
+             'A `dems_nano`, trained on Fashion-MNIST, in your browser: draw a shoe, drop a '
+             'photograph, point at its tokens, cut some out. [11 · Viewer](11_viewer.ipynb) builds '
+             'it; `explore` makes one of your own '
              'model, as the end of the [quickstart](tutorials/quickstart.ipynb) does.', '',
              '```{raw} html', explore(load_bundled(), fashion_classes).html, '```', '']
     return '\n'.join(lines)
@@ -91,12 +102,16 @@ def contents():
     "The site's table of contents, as cells for the end of the first page."
     def toctree(caption, entries):
         return f'```{{toctree}}\n:hidden:\n:caption: {caption}\n\n' + '\n'.join(entries) + '\n```'
-    named = lambda p: f"{title(p).partition(':')[0]} <{p.relative_to(root/'nbs').with_suffix('').as_posix()}>"
+    named = (lambda p: f"{title(p).partition(':')[0]} "
+                       f"<{p.relative_to(root/'nbs').with_suffix('').as_posix()}>")
     pages = [p for p in notebooks() if p.stem != 'index']
-    numbered, tutorials = [p for p in pages if p.stem[:2].isdigit()], [p for p in pages if p.parent.name == 'tutorials']
+    numbered, tutorials = [p for p in pages if p.stem[:2].isdigit()], [
+        p for p in pages if p.parent.name == 'tutorials']
     tutorials.sort(key=lambda p: (TUTORIALS + [p.stem]).index(p.stem))
     others = [p for p in pages if p not in numbered and p not in tutorials]
-    trees = [toctree('Try it', ['The explorer <explorer>']), toctree('The course', map(named, [p for p in numbered if p.stem[:2] <= '08'])), toctree('Tutorials', map(named, tutorials)),
+    trees = [toctree('Try it', ['The explorer <explorer>']),
+             toctree('The course', map(named, [p for p in numbered if p.stem[:2] <= '08'])),
+             toctree('Tutorials', map(named, tutorials)),
              toctree('Behind it', map(named, [p for p in numbered if p.stem[:2] > '08'])),
              toctree('Reference', [*map(named, others), *(f'api/{m}' for m, _ in modules())])]
     return dict(cell_type='markdown', id='contents', metadata={}, source='\n\n'.join(trees))
@@ -112,7 +127,8 @@ def assemble(to):
     shutil.copytree(root/'nbs/images', to/'images')
     (to/'explorer.md').write_text(explorer_page(), encoding='utf-8')
     (to/'api').mkdir()
-    for module, notebook in modules(): (to/f'api/{module}.rst').write_text(api_page(module, notebook), encoding='utf-8')
+    for module, notebook in modules():
+        (to/f'api/{module}.rst').write_text(api_page(module, notebook), encoding='utf-8')
 
 def main(out='_docs'):
     try: from sphinx.cmd.build import build_main
@@ -120,7 +136,8 @@ def main(out='_docs'):
     out = Path(out).resolve()
     sys.path.insert(0, str(root))
     assemble(out/'src')
-    done = build_main(['-q', '-W', '--keep-going', '-b', 'html', '-c', str(here), '-d', str(out/'doctrees'), str(out/'src'), str(out/'html')])
+    done = build_main(['-q', '-W', '--keep-going', '-b', 'html', '-c', str(here), '-d',
+                       str(out/'doctrees'), str(out/'src'), str(out/'html')])
     if done == 0: print(f'the site is in {out/"html"}: open index.html')
     return done
 

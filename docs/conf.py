@@ -43,24 +43,31 @@ html_last_updated_fmt = None
 html_show_search_summary = False                          # a page from a disk may not fetch others
 html_permalinks_icon = '#'
 pygments_style, pygments_dark_style = 'default', 'github-dark'
-html_theme_options = dict(light_css_variables={'color-brand-primary': '#005a9c', 'color-brand-content': '#005a9c', 'color-brand-visited': '#005a9c'},
-                          dark_css_variables={'color-brand-primary': '#7cc4ff', 'color-brand-content': '#7cc4ff', 'color-brand-visited': '#7cc4ff'})
+html_theme_options = dict(light_css_variables={'color-brand-primary': '#005a9c',
+                                               'color-brand-content': '#005a9c',
+                                               'color-brand-visited': '#005a9c'},
+                          dark_css_variables={'color-brand-primary': '#7cc4ff',
+                                              'color-brand-content': '#7cc4ff',
+                                              'color-brand-visited': '#7cc4ff'})
 
 def as_rst(text):
     "A docstring or comment, written in Markdown, as reStructuredText: code in backticks stays code, all else is plain."
     parts = re.split(r'(`[^`]+`)', ' '.join(text.split()))
-    return ''.join(f'``{p[1:-1]}``\\ ' if p[:1] == '`' and len(p) > 1 else re.sub(r'([*_|\\`])', r'\\\1', p) for p in parts).rstrip('\\ ')
+    return ''.join(f'``{p[1:-1]}``\\ ' if p[:1] == '`' and len(p) > 1
+                   else re.sub(r'([*_|\\`])', r'\\\1', p) for p in parts).rstrip('\\ ')
 
 def parameters(obj):
     "The described parameters of a function or class: [(name, comment)], and the comment on what it returns."
     if dataclasses.is_dataclass(obj) and inspect.isclass(obj):
         bases = [c for c in obj.__mro__[::-1] if dataclasses.is_dataclass(c) and c is not obj]
         inherited = {k: v for c in bases for k, v in parameters(c)[0]}
-        own = {k: v['docment'] for k, v in docments(obj, full=True).items() if v.get('docment') and k != 'return'}
+        own = {k: v['docment'] for k, v in docments(obj, full=True).items() if v.get('docment')
+               and k != 'return'}
         return list({**inherited, **own}.items()), None
     f = obj.__init__ if inspect.isclass(obj) and '__init__' in vars(obj) else obj
     if isinstance(obj, property): f = obj.fget
-    if inspect.isclass(f) and '_fields' in vars(f) and issubclass(f, tuple): return fields_of(f), None
+    if inspect.isclass(f) and '_fields' in vars(f) and issubclass(f, tuple):
+        return fields_of(f), None
     try: found = docments(f, full=True, returns=True)
     except (TypeError, ValueError, OSError): return [], None
     comments = {k: v.get('docment') for k, v in found.items()}
@@ -84,7 +91,9 @@ def add_parameters(app, what, name, obj, options, lines):
 
 def plain_defaults(app, what, name, obj, options, signature, returns):
     "autodoc's hook: functions and classes that are defaults are called by their names, not by where they lie in memory."
-    if signature: signature = re.sub(r"<(?:function|class|built-in function) '?(?:\w+\.)*(\w+)'?(?: at 0x\w+)?>", r'\1', signature)
+    if signature:
+        signature = re.sub(r"<(?:function|class|built-in function) '?(?:\w+\.)*(\w+)'?(?: at "
+                           r"0x\w+)?>", r'\1', signature)
     return signature, returns
 
 def setup(app):

@@ -3,7 +3,8 @@ import io, shutil, sys
 from contextlib import contextmanager
 from pathlib import Path
 
-INSTALL = 'pip install playwright && python -m playwright install --with-deps chromium (or, on Debian: apt install chromium)'
+INSTALL = ('pip install playwright && python -m playwright install --with-deps chromium (or, on '
+           'Debian: apt install chromium)')
 images = Path(__file__).parent.parent/'nbs'/'images'
 
 class NoBrowser(Exception): pass
@@ -14,10 +15,13 @@ def chromium():
     try: from playwright.sync_api import sync_playwright
     except ImportError: raise NoBrowser(f'playwright is not installed: {INSTALL}') from None
     with sync_playwright() as p:
-        found = [shutil.which(n) for n in ('chromium', 'chromium-browser', 'google-chrome')] + [p.chromium.executable_path]
+        found = [shutil.which(n) for n in ('chromium', 'chromium-browser',
+                                           'google-chrome')] + [p.chromium.executable_path]
         path = next((f for f in found if f and Path(f).exists()), None)
         if path is None: raise NoBrowser(f'no Chromium found: {INSTALL}')
-        browser = p.chromium.launch(executable_path=path, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
+        browser = p.chromium.launch(executable_path=path,
+                                    args=['--no-sandbox', '--disable-gpu',
+                                          '--disable-background-networking'])
         try: yield browser
         finally: browser.close()
 

@@ -11,34 +11,40 @@ def released_state(model, prefix=''):
     state = {}
     for key, value in model.state_dict().items():
         stem, _, leaf = key.rpartition('.')
-        if key.endswith('.scale'): name, value = f'mlp{int(key.split(".")[1]) + 1}.scale', value.view(1, 1, 1, 1)
+        if key.endswith('.scale'):
+            name, value = f'mlp{int(key.split(".")[1]) + 1}.scale', value.view(1, 1, 1, 1)
         elif stem in back: name = f'{back[stem]}.{leaf}'
         else: name = key.replace('.mlp.0.', '.mlp.fc1.').replace('.mlp.2.', '.mlp.fc2.')
         state[name] = value.detach().clone()
     for suffix, grid in zip(W._suffixes, model.layout.grids):
         state[f'pos_embed{suffix}'] = sincos_position_embedding(grid, model.config['dim'])[None]
     for n in (1, 2):
-        for leaf in ('weight', 'bias'): state[f'norm_merge{n}.{leaf}'] = state[f'mlp{n}.norm.{leaf}']
+        for leaf in ('weight', 'bias'):
+            state[f'norm_merge{n}.{leaf}'] = state[f'mlp{n}.norm.{leaf}']
     return {prefix + k: v for k, v in state.items()}
 
 def released_file(model, path, prefix='module.'):
     "A checkpoint as the released code writes it."
-    whole = dict(model=released_state(model, prefix), optimizer=dict(state={}, param_groups=[dict(lr=1e-6)]),
+    whole = dict(model=released_state(model, prefix),
+                 optimizer=dict(state={}, param_groups=[dict(lr=1e-6)]),
                  epoch=799, scaler=dict(scale=65536.))
     torch.save(whole, path)
     return path
 
 QUOTA = ('<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>'
-         '<p class="uc-error-caption">Sorry, you can&#39;t view or download this file at this time.</p>'
-         '<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently. '
+         '<p class="uc-error-caption">Sorry, you can&#39;t view or download this file at this '
+         'time.</p><p class="uc-error-subcaption">Too many users have viewed or downloaded this '
+         'file recently. '
          'Please try accessing the file again later.</p></body></html>')
-SIGN_IN = '<!DOCTYPE html><html><head><title>Google Drive: Sign-in</title></head><body>Sign in</body></html>'
+SIGN_IN = ('<!DOCTYPE html><html><head><title>Google Drive: Sign-in</title></head><body>Sign '
+           'in</body></html>')
 ASK = ('<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>'
        '<p class="uc-warning-caption">Google Drive can\'t scan this file for viruses.</p>'
-       '<form id="download-form" action="https://drive.usercontent.google.com/download" method="get">'
-       '<input type="hidden" name="id" value="{id}"><input type="hidden" name="export" value="download">'
-       '<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="1-2-3">'
-       '</form></body></html>')
+       '<form id="download-form" action="https://drive.usercontent.google.com/download" '
+       'method="get"><input type="hidden" name="id" value="{id}"><input type="hidden" '
+       'name="export" value="download">'
+       '<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" '
+       'value="1-2-3"></form></body></html>')
 
 class Drive(http.server.BaseHTTPRequestHandler):
     "Small files at once, large ones behind a question; pages in place of what is asked for too often, private, or gone."
@@ -50,7 +56,9 @@ class Drive(http.server.BaseHTTPRequestHandler):
         file_id = (query.get('id') or [''])[0]
         self.server.asked.append(self.path)
         kind, data = self.server.files.get(file_id, ('gone', b''))
-        if kind == 'gone': return self.page(404, '<html><head><title>Error 404 (Not Found)!!1</title></head></html>')
+        if kind == 'gone':
+            return self.page(404, '<html><head><title>Error 404 (Not '
+                                  'Found)!!1</title></head></html>')
         if kind == 'quota': return self.page(200, QUOTA)
         if kind == 'private': return self.page(200, SIGN_IN)
         if kind == 'large' and 'confirm' not in query: return self.page(200, ASK.format(id=file_id))
@@ -78,7 +86,8 @@ def drive(files, monkeypatch):
     thread.start()
     real = requests.Session.get
     def get(self, url, **kwargs):
-        here, n = re.subn(r'^https://(drive|docs|drive\.usercontent)\.google\.com', f'http://127.0.0.1:{server.server_port}', url)
+        here, n = re.subn(r'^https://(drive|docs|drive\.usercontent)\.google\.com',
+                          f'http://127.0.0.1:{server.server_port}', url)
         assert n == 1, f'{url} is not on Google Drive'
         return real(self, here, **kwargs)
     monkeypatch.setattr(requests.Session, 'get', get)

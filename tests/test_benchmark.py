@@ -10,12 +10,15 @@ root = Path(__file__).parent.parent
 tiny = lambda **kw: create_model('dems_nano', drop_path=.15, attn_drop=.05, **kw)
 
 # the plain model
-sizes = [('dems_nano', {}), ('dems_tiny', dict(depth=3, mix_before=(2, 3))), ('vit_nano', {}), ('dems_nano', dict(in_chans=1, image_size=48)),
-         ('dems_nano', dict(n_scales=4, patch_size=4, plain_scales=1)), ('dems_nano', dict(mix_before=(2,), n_mixed=(5,)))]
+sizes = [('dems_nano', {}), ('dems_tiny', dict(depth=3, mix_before=(2, 3))), ('vit_nano', {}),
+         ('dems_nano', dict(in_chans=1, image_size=48)),
+         ('dems_nano', dict(n_scales=4, patch_size=4, plain_scales=1)),
+         ('dems_nano', dict(mix_before=(2,), n_mixed=(5,)))]
 
 def both(name, kw):
     model = create_model(name, **kw)
-    for p in model.parameters(): p.data += .1*torch.randn_like(p)                       # so that mixing is far from uniform and counts
+    # so that mixing is far from uniform and counts
+    for p in model.parameters(): p.data += .1*torch.randn_like(p)
     x = torch.randn(2, model.config['in_chans'], *[model.config['image_size']]*2)
     return model, B.plain_twin(model), x
 
@@ -28,14 +31,18 @@ def test_the_plain_model_gives_the_same_logits_and_gradients(name, kw):
     theirs = dict(twin.named_parameters())
     for n, p in model.named_parameters():
         far, most = (p.grad - theirs[n].grad).abs().max(), p.grad.abs().max()
-        if 'interactions' in n and n.endswith('mlp.4.bias'): continue                   # no effect: a softmax over tokens does not see it
+        # no effect: a softmax over tokens does not see it
+        if 'interactions' in n and n.endswith('mlp.4.bias'): continue
         assert most > 1e-6 and far <= 1e-3*most, n
 
 def test_the_comparison_would_see_another_order(monkeypatch):
     "The finest scale's tokens go to the wrong regions. (All scales alike would change nothing: regions have no order of their own.)"
     model, twin, x = both('dems_nano', {})
     right = B.PlainModel.correspondence
-    monkeypatch.setattr(B.PlainModel, 'correspondence', lambda self, fine, device: right(self, fine, device).roll(int(fine == self.grids[0]), 0))
+    monkeypatch.setattr(B.PlainModel, 'correspondence',
+                        lambda self, fine, device: right(self, fine,
+                                                         device).roll(int(fine == self.grids[0]),
+                                                                      0))
     assert (model(x) - twin(x)).abs().max() > 1e-2
 
 def test_no_twin_for_another_model():
@@ -43,7 +50,8 @@ def test_no_twin_for_another_model():
     model.extra = torch.nn.Linear(2, 2)
     with pytest.raises(RuntimeError, match='left over.*extra'): B.plain_twin(model)
 
-# what a step is made of: ATen operations of forward, backward, AdamW, augmentation and mixing, on a GPU's path, without attention dropout
+# what a step is made of: ATen operations of forward, backward, AdamW, augmentation and mixing, on a
+# GPU's path, without attention dropout
 COMMITTED = dict(dems_nano=1393, dems_tiny=2012)
 def may_grow_by_a_tenth(n, committed):
     assert n <= 1.1*committed, f'a step takes {n} operations, it took {committed}: say why it is worth it and commit the new number, or find what was added'
@@ -52,15 +60,18 @@ def may_grow_by_a_tenth(n, committed):
 @pytest.mark.parametrize('name', COMMITTED)
 def test_operations_of_a_training_step(name):
     step = B.TrainingStep(create_model(name, drop_path=.15), 2)
-    step()                                                                              # the first makes AdamW's averages
+    step()  # the first makes AdamW's averages
     may_grow_by_a_tenth(B.count_ops(step).total(), COMMITTED[name])
 
 def test_it_would_be_seen_if_they_grew():
     "Three more operations on the way into each block and back, and a norm more: too many."
     step = B.TrainingStep(tiny(), 2)
-    for b in step.model.blocks: b.register_forward_pre_hook(lambda m, inp: tuple(((t.sin()*2).cos() + t).tanh()*1. for t in inp))
+    for b in step.model.blocks:
+        b.register_forward_pre_hook(lambda m, inp: tuple(((t.sin()*2).cos() + t).tanh()*1.
+                                                         for t in inp))
     step()
-    with pytest.raises(AssertionError, match='find what was added'): may_grow_by_a_tenth(B.count_ops(step).total(), COMMITTED['dems_nano'])
+    with pytest.raises(AssertionError, match='find what was added'):
+        may_grow_by_a_tenth(B.count_ops(step).total(), COMMITTED['dems_nano'])
 
 def test_counts_are_the_same_each_time_and_on_each_batch_size():
     assert len({B.count_ops(B.TrainingStep(tiny(), n).gradients).total() for n in (2, 2, 5)}) == 1
@@ -71,20 +82,24 @@ def test_no_operation_of_a_step_waits(precision):
     step = B.TrainingStep(tiny(), 4, precision)
     step()
     assert B.waits(step) == []
-    assert B.waits(lambda: step().item()) == ['_local_scalar_dense'] and B.waits(lambda: step.bytes.nonzero()) == ['nonzero']
+    assert B.waits(lambda: step().item()) == ['_local_scalar_dense'] and B.waits(
+        lambda: step.bytes.nonzero()) == ['nonzero']
 
 @pytest.mark.parametrize('name', ['dems_nano', 'vit_nano'])
 def test_one_graph_for_many_steps(name):
-    model, x = create_model(name, drop_path=.15, attn_drop=.05).train(), torch.randn(4, 4, 3, 32, 32)
+    model, x = create_model(name, drop_path=.15,
+                            attn_drop=.05).train(), torch.randn(4, 4, 3, 32, 32)
     assert B.count_graphs(model, *[(t,) for t in x]) == 1
-    assert B.count_graphs(model.eval(), (x[0],), (x[1],), (x[2, :3],), (x[3, :2],)) == 2    # a short batch makes one more graph, for all sizes
+    # a short batch makes one more graph, for all sizes
+    assert B.count_graphs(model.eval(), (x[0],), (x[1],), (x[2, :3],), (x[3, :2],)) == 2
 
 def test_one_graph_with_the_loss_in_bf16():
     model = tiny().train()
     def loss(x, y):
         with torch.autocast('cpu', dtype=torch.bfloat16): out = model(x)
         return torch.nn.functional.cross_entropy(out.float(), y)
-    assert B.count_graphs(loss, *[(torch.randn(4, 3, 32, 32), torch.rand(4, 10).softmax(1)) for _ in range(3)]) == 1
+    assert B.count_graphs(loss, *[(torch.randn(4, 3, 32, 32), torch.rand(4, 10).softmax(1))
+                                  for _ in range(3)]) == 1
 
 @pytest.mark.parametrize('mode', ['cosine', 'three_way'])
 @pytest.mark.parametrize('c', [1, 3])
@@ -97,35 +112,43 @@ def test_the_augmentation_is_one_graph(mode, c):
     assert B.count_graphs(aug.apply, *calls) == 1
 
 def test_a_break_is_an_error():
-    with pytest.raises(Exception, match='(?i)data-dependent|graph break|unsupported'): B.count_graphs(lambda x: x if x.sum() > 0 else -x, (torch.ones(2),))
+    with pytest.raises(Exception, match='(?i)data-dependent|graph break|unsupported'):
+        B.count_graphs(lambda x: x if x.sum() > 0 else -x, (torch.ones(2),))
 
 # the clock, tables
 def test_ways_take_turns():
     order = []
     took = B.take_turns({k: lambda k=k: order.append(k) for k in 'ab'}, rounds=3, n=2, warmup=1)
-    assert ''.join(order) == 'aabb'*4 and {k: v.shape for k, v in took.items()} == dict(a=(3,), b=(3,))
+    assert ''.join(order) == 'aabb'*4 and {k: v.shape
+                                           for k, v in took.items()} == dict(a=(3,), b=(3,))
 
 def test_comparison():
     got = B.compare(create_model('dems_nano'), 4, ('bf16',), rounds=2)
     assert list(got) == ['plain, fp32', 'plain, bf16', 'here, fp32', 'here, bf16']
-    assert all(set(r) == {'images_per_s', 'ratio', 'same'} and all(set(s) == {'median', 'q1', 'q3'} for s in r.values()) for r in got.values())
+    assert all(set(r) == {'images_per_s', 'ratio', 'same'}
+               and all(set(s) == {'median', 'q1', 'q3'} for s in r.values()) for r in got.values())
     one = dict(median=1., q1=1., q3=1.)
-    assert got['plain, fp32']['ratio'] == got['plain, fp32']['same'] == got['plain, bf16']['same'] == one
+    assert (got['plain, fp32']['ratio'] == got['plain, fp32']['same'] == got['plain, bf16']['same']
+            == one)
     assert got['here, fp32']['ratio'] == got['here, fp32']['same']
     table = B.show_comparison(got)
-    assert table.shape == (4, 3) and all(re.fullmatch(r'[\d,.]+ \([\d,.]+ to [\d,.]+\)', v) for v in table.values.ravel())
+    assert table.shape == (4, 3) and all(re.fullmatch(r'[\d,.]+ \([\d,.]+ to [\d,.]+\)', v)
+                                         for v in table.values.ravel())
     assert list(table.columns) == ['images/s', 'times plain, fp32', 'times plain, same precision']
 
 def test_parts_sum_to_the_step():
     parts = B.time_parts(B.TrainingStep(tiny(), 4), rounds=1)
     whole = parts.pop('whole step')
-    assert sum(parts.values()) == pytest.approx(whole) and {'tokenizer', 'attention', 'MLP', 'interactions', 'augmentation'} <= set(parts)
+    assert sum(parts.values()) == pytest.approx(whole) and {'tokenizer', 'attention', 'MLP',
+                                                            'interactions',
+                                                            'augmentation'} <= set(parts)
     assert 'interactions' not in B.time_parts(B.TrainingStep(create_model('vit_nano'), 4), rounds=1)
 
 def test_augmentation_beside_pillow():
     threads = torch.get_num_threads()
     got = B.compare_augmentation(batch_size=8, ps=(.6,), rounds=2)
-    assert set(got) == {'0.6'} and set(got['0.6']) == {'Pillow', 'here', 'ratio'} and torch.get_num_threads() == threads
+    assert set(got) == {'0.6'} and set(got['0.6']) == {'Pillow', 'here',
+                                                       'ratio'} and torch.get_num_threads() == threads
     assert B.show_augmentation(got).shape == (1, 3)
     from PIL import Image
     one = B.pillow_pipeline(24)(Image.fromarray(np.zeros((32, 32, 3), np.uint8)))
@@ -138,22 +161,27 @@ def test_the_estimate_is_what_a_larger_batch_keeps(precision):
     with use_path('gpu_memory'): kept = B.kept_bytes(B.TrainingStep(model, 9, precision))
     said = B.estimate_memory(model, 9, precision)
     assert abs(said['activations'] - kept) < .02*kept
-    assert said['weights'] == 4*sum(p.numel() for p in model.parameters()) and said['total'] == sum(v for k, v in said.items() if k != 'total')
+    assert said['weights'] == 4*sum(p.numel()
+                                    for p in model.parameters()) and said['total'] == sum(
+                                        v for k, v in said.items() if k != 'total')
 
 def test_the_tables_are_what_the_plain_model_keeps():
     rows = B.growth('dems_nano', (16, 32, 64), rounds=1)
     assert [r['tokens'] for r in rows] == [22, 85, 337]
     assert rows[-1]['plain']['kept'] > 1.2*rows[-1]['here']['kept']
-    assert rows[-1]['here']['kept']/rows[-2]['here']['kept'] < 4.2                       # four times the tokens
+    assert rows[-1]['here']['kept']/rows[-2]['here']['kept'] < 4.2  # four times the tokens
 
 def test_largest_image():
     "Kept: 1000 bytes a token here, and 10 a pair of tokens more where the tables are kept; one token a pixel of 16."
-    row = lambda side: dict(image_size=side, tokens=(n := 1 + side*side//16), here=dict(kept=1000*n), plain=dict(kept=1000*n + 10*n*n))
+    row = lambda side: dict(image_size=side, tokens=(n := 1 + side*side//16),
+                            here=dict(kept=1000*n), plain=dict(kept=1000*n + 10*n*n))
     rows = [row(s) for s in (16, 32, 64, 96)]
     for side in (64, 128, 256):
         for way in ('here', 'plain'):
             room = 8*row(side)[way]['kept']
-            assert B.largest_image(rows, way, room*1.0001, 8) == side and B.largest_image(rows, way, room*.9999, 8) == side - 16
+            assert B.largest_image(rows, way, room*1.0001,
+                                   8) == side and B.largest_image(rows, way, room*.9999,
+                                                                  8) == side - 16
     assert B.largest_image(rows, 'here', 10, 8) == 0
 
 def test_nothing_kept_outlives_the_count():
@@ -183,7 +211,8 @@ def test_what_to_expect_of_a_cpu(): assert B.what_to_expect('cpu') == {}
 def test_what_to_expect_of_a_mac():
     said = B.what_to_expect('mps', ('dems_nano',), 64)
     assert said['precision'] == "'auto' is fp32" and 'float64' in said
-    assert re.fullmatch(r'fp32 [\d.]+ GiB; fp16 [\d.]+ GiB \(computed\)', said['dems_nano, batch 64'])
+    assert re.fullmatch(r'fp32 [\d.]+ GiB; fp16 [\d.]+ GiB \(computed\)',
+                        said['dems_nano, batch 64'])
 
 def test_the_page_about_cards_is_of_this_code():
     "Sentences and figures of the committed table; the kernels depend on PyTorch and are not compared."
@@ -201,16 +230,25 @@ def test_result_files_say_where_they_come_from():
     assert {'tiny_cpu', 'growth_cpu'} <= {f.stem for f in found}
     for f in found:
         r = json.loads(f.read_text())
-        assert r['command'].startswith('dems_bench ') and not re.search(r'/(tmp|root|home|work|Users)\b', f.read_text()), f.name
+        assert r['command'].startswith('dems_bench ') and not re.search(
+            r'/(tmp|root|home|work|Users)\b', f.read_text()), f.name
         for part in r['bench'].values() if 'bench' in r else [r]:
-            assert part['seed'] == 0 and re.fullmatch('[0-9a-f]{12}', part['commit'] or ''), f'{f.name}: measured with a committed state'
+            assert part['seed'] == 0 and re.fullmatch('[0-9a-f]{12}',
+                                                      part['commit']
+                                                      or ''), f'{f.name}: measured with a committed state'
             assert part['processor'] and part['threads'] >= 1 and part['versions']['torch']
 
 # imports
 def test_nothing_heavy_is_imported_beyond_fastai():
-    code = 'import sys, fastai.vision.all; top = lambda: {m.split(".")[0] for m in sys.modules}; before = top(); import dems_nb.model, dems_nb.run, dems_nb.augment, dems_nb.visualize, dems_nb.benchmark; print(*sorted(top() - before))'
-    new = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=root, capture_output=True, text=True, check=True).stdout.split()
-    assert 'dems_nb' in new and set(new) - set(sys.stdlib_module_names) <= {'dems_nb', 'safetensors', 'filelock'}, new         # filelock is PyTorch's own requirement
+    code = ('import sys, fastai.vision.all; top = lambda: {m.split(".")[0] for m in sys.modules}; '
+            'before = top(); import dems_nb.model, dems_nb.run, dems_nb.augment, '
+            'dems_nb.visualize, dems_nb.benchmark; print(*sorted(top() - before))')
+    new = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=root,
+                         capture_output=True, text=True, check=True).stdout.split()
+    # filelock is PyTorch's own requirement
+    assert 'dems_nb' in new and set(new) - set(sys.stdlib_module_names) <= {'dems_nb',
+                                                                            'safetensors',
+                                                                            'filelock'}, new
 
 # the command
 def bench(monkeypatch, *flags):
@@ -224,17 +262,24 @@ def bench(monkeypatch, *flags):
 def test_help(monkeypatch, capsys):
     assert bench(monkeypatch, '--help') == 0
     said = capsys.readouterr().out
-    for flag in 'model batch_size device precision compile steps threads attn_drop json profile growth'.split(): assert f'--{flag}' in said, flag
+    for flag in 'model batch_size device precision compile steps threads attn_drop json profile growth'.split():
+        assert f'--{flag}' in said, flag
 
 def test_a_small_run(monkeypatch, capsys, tmp_path):
     file, folder = tmp_path/'new'/'b.json', tmp_path/'trace'
-    assert bench(monkeypatch, '--model', 'dems_nano', '--batch_size', 4, '--steps', 1, '--device', 'cpu', '--precision', 'fp32', '--threads', 1, '--json', file, '--profile', folder) == 0
+    assert bench(monkeypatch, '--model', 'dems_nano', '--batch_size', 4, '--steps', 1, '--device',
+                 'cpu', '--precision', 'fp32', '--threads', 1, '--json', file, '--profile',
+                 folder) == 0
     said, r = capsys.readouterr().out, json.loads(file.read_text())
-    for part in ('times plain, fp32', 'images/s', 'share', 'memory:', 'Pillow', 'import:'): assert part in said, part
-    assert r['command'].startswith('dems_bench --model dems_nano --batch_size 4') and r['seed'] == 0 and r['threads'] == 1
-    assert set(r['ways']) == {'plain, fp32', 'here, fp32'} and r['peak_bytes'] > 0 and r['processor']
+    for part in ('times plain, fp32', 'images/s', 'share', 'memory:', 'Pillow', 'import:'):
+        assert part in said, part
+    assert (r['command'].startswith('dems_bench --model dems_nano --batch_size 4')
+            and r['seed'] == 0 and r['threads'] == 1)
+    assert set(r['ways']) == {'plain, fp32',
+                              'here, fp32'} and r['peak_bytes'] > 0 and r['processor']
     ops = pd.read_csv(folder/'ops.csv')
-    assert len(ops) == 10 and list(ops.columns) == ['operation', 'ms', 'calls', 'share'] and ops.ms.is_monotonic_decreasing and ops.share.sum() <= 1.001
+    assert len(ops) == 10 and list(ops.columns) == ['operation', 'ms', 'calls',
+                                                    'share'] and ops.ms.is_monotonic_decreasing and ops.share.sum() <= 1.001
     assert 'traceEvents' in json.loads((folder/'trace.json').read_text())
 
 def test_growth(monkeypatch, capsys, tmp_path):
@@ -257,16 +302,23 @@ def test_a_result_outlives_what_comes_after_it(monkeypatch, tmp_path):
     assert result['import_seconds'] == 'not measured: no second process'
     assert set(result['ways']) == {'plain, fp32', 'here, fp32'}
 
-wrong = [('--model nope', "unknown model 'nope': the known ones are"), ('--device tpu', "device is 'tpu': give cpu or cuda"), ('--batch_size 0', 'batch_size is 0: give 1 or more'),
-         ('--steps -1', 'steps is -1: give 1 or more'), ('--threads 0', 'threads is 0: give 1 or more'), ('--precision fp8', "precision is 'fp8': the known ones are fp32, bf16, fp16"),
-         ('--attn_drop 2', 'attn_drop is 2'), ('--json .', 'json is ., a folder: give the name of a file'), ('--profile setup.py', 'profile is setup.py, a file: give a folder')]
+wrong = [('--model nope', "unknown model 'nope': the known ones are"),
+         ('--device tpu', "device is 'tpu': give cpu or cuda"),
+         ('--batch_size 0', 'batch_size is 0: give 1 or more'),
+         ('--steps -1', 'steps is -1: give 1 or more'),
+         ('--threads 0', 'threads is 0: give 1 or more'),
+         ('--precision fp8', "precision is 'fp8': the known ones are fp32, bf16, fp16"),
+         ('--attn_drop 2', 'attn_drop is 2'),
+         ('--json .', 'json is ., a folder: give the name of a file'),
+         ('--profile setup.py', 'profile is setup.py, a file: give a folder')]
 @pytest.mark.parametrize('flags,says', wrong, ids=[w[0] for w in wrong])
 def test_wrong_flags(monkeypatch, capsys, flags, says):
     monkeypatch.chdir(root)
     device = () if '--device' in flags else ('--device', 'cpu')
     assert bench(monkeypatch, *flags.split(), *device) == 2
     got = capsys.readouterr()
-    assert got.err.startswith('dems_bench: error: ') and says in got.err and got.err.count('\n') == 1 and not got.out
+    assert got.err.startswith('dems_bench: error: ') and says in got.err and got.err.count(
+        '\n') == 1 and not got.out
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_no_gpu(monkeypatch, capsys):
@@ -278,11 +330,12 @@ def test_no_gpu(monkeypatch, capsys):
 @pytest.mark.parametrize('compile', [False, True])
 @pytest.mark.parametrize('name', ['dems_tiny', 'dems_small'])
 def test_on_cuda_a_step_does_not_wait(name, compile):
-    step = B.TrainingStep(create_model(name, drop_path=.15, attn_drop=.05).cuda(), 32, 'bf16', compile)
+    step = B.TrainingStep(create_model(name, drop_path=.15, attn_drop=.05).cuda(), 32, 'bf16',
+                          compile)
     for _ in range(3): step()
     torch.cuda.synchronize()
     assert B.waits(step, 'cuda') == []
-    assert B.waits(lambda: step().item(), 'cuda')                                       # it would be seen
+    assert B.waits(lambda: step().item(), 'cuda')  # it would be seen
 
 normalize = pytest.mark.xfail(strict=False, reason='Normalize waits in every batch (15.2.2)')
 @pytest.mark.cuda
@@ -312,7 +365,8 @@ def test_on_cuda_compiled_is_eager_is_plain():
     model = create_model('dems_tiny').cuda()
     x, twin = torch.randn(4, 3, 32, 32, device='cuda'), B.plain_twin(model)
     y = model(x)
-    assert (y - twin(x)).abs().max() < 1e-4 and (y - torch.compile(model, fullgraph=True)(x)).abs().max() < 1e-4
+    assert (y - twin(x)).abs().max() < 1e-4 and (
+        y - torch.compile(model, fullgraph=True)(x)).abs().max() < 1e-4
 
 @pytest.mark.cuda
 def test_on_cuda_measured_memory_is_near_the_estimate():

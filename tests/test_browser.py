@@ -31,10 +31,12 @@ def open_viewers(page, *viewers, body=''):
     page.set_content(f'<!doctype html><body {body}>' + '<hr>'.join(v.html for v in viewers))
     return [page.locator('.dems-viewer').nth(i) for i in range(len(viewers))]
 
-LIT = "(v, where) => [...v.shadowRoot.querySelectorAll(where + ' rect.lit[data-kind=token]')].map(e => +e.dataset.i).sort((a, b) => a - b)"
+LIT = ("(v, where) => [...v.shadowRoot.querySelectorAll(where + ' "
+       "rect.lit[data-kind=token]')].map(e => +e.dataset.i).sort((a, b) => a - b)")
 def lit(viewer, where='.panel'): return viewer.evaluate(LIT, where)
 def said(viewer): return viewer.locator('.said').inner_text()
-def rect(viewer, i, kind='token', where='.panel'): return viewer.locator(f'{where} rect[data-kind={kind}][data-i="{i}"]')
+def rect(viewer, i, kind='token', where='.panel'):
+    return viewer.locator(f'{where} rect[data-kind={kind}][data-i="{i}"]')
 def show(viewer, mode, layer=None):
     viewer.locator(f'input[value={mode}]').check()
     if layer is not None: viewer.locator('select').select_option(label=layer)
@@ -46,7 +48,9 @@ def picture(S, c=1): return (torch.rand(c, S, S)*255).byte()
 
 # alone on a page
 
-@pytest.mark.parametrize('layout', [TokenLayout(), TokenLayout(8, (2, 4)), TokenLayout(36, (2, 6, 12)), TokenLayout(32, (4,)), TokenLayout(128, (8, 16, 32, 64))], ids=repr)
+@pytest.mark.parametrize('layout',
+                         [TokenLayout(), TokenLayout(8, (2, 4)), TokenLayout(36, (2, 6, 12)),
+                          TokenLayout(32, (4,)), TokenLayout(128, (8, 16, 32, 64))], ids=repr)
 def test_what_lights_up_is_what_is_linked(page, layout):
     viewer, = open_viewers(page, view_tokens(picture(layout.image_size), layout))
     found = viewer.evaluate(f'''v => {{
@@ -67,35 +71,46 @@ def test_each_token_is_drawn_where_its_box_is(page):
         e => [+e.dataset.i, ...['x', 'y', 'width', 'height'].map(a => +e.getAttribute(a)), e.getAttribute('fill')]))""")
     for k, panel in enumerate(drawn):
         assert sorted(r[0] for r in panel) == (layout.scale == k).nonzero().flatten().tolist()
-        for i, x, y, w, h, fill in panel: assert [x, y, x + w, y + h] == layout.boxes[i].tolist() and fill == shown.data['colors'][k]
+        for i, x, y, w, h, fill in panel:
+            assert [x, y, x + w,
+                    y + h] == layout.boxes[i].tolist() and fill == shown.data['colors'][k]
 
 def test_a_real_pointer_and_what_stays_lit(page):
     layout = TokenLayout()
     viewer, = open_viewers(page, view_tokens(boot(), layout, position=251))
     assert lit(viewer) == layout.linked(251).tolist()
     rect(viewer, 7).hover()
-    assert lit(viewer) == layout.linked(7).tolist() and said(viewer).startswith('Position 7: 2-pixel patch')
-    page.mouse.move(990, 890)                                                                     # away: back to the first
+    assert lit(viewer) == layout.linked(7).tolist() and said(viewer).startswith(
+        'Position 7: 2-pixel patch')
+    page.mouse.move(990, 890)  # away: back to the first
     assert lit(viewer) == layout.linked(251).tolist()
     rect(viewer, 84, where='.strip').click()
     page.mouse.move(990, 890)
-    assert lit(viewer) == layout.linked(84).tolist() and 'Kin: 84 (64 of 2 px, 16 of 4 px, 4 of 8 px)' in said(viewer)
+    assert lit(viewer) == layout.linked(
+        84).tolist() and 'Kin: 84 (64 of 2 px, 16 of 4 px, 4 of 8 px)' in said(viewer)
 
 def test_two_viewers_do_not_disturb_each_other(page):
-    one, two, same = (view_tokens(boot(), TokenLayout(), position=0), view_tokens(picture(8), TokenLayout(8, (2, 4))), view_tokens(boot(), TokenLayout(), position=0))
+    one, two, same = (view_tokens(boot(), TokenLayout(), position=0),
+                      view_tokens(picture(8), TokenLayout(8, (2, 4))),
+                      view_tokens(boot(), TokenLayout(), position=0))
     names = page.evaluate('Object.keys(window)')
-    a, b, c = open_viewers(page, one, two, same)                                                  # a and c are the same viewer, shown twice
+    a, b, c = open_viewers(page, one, two, same)  # a and c are the same viewer, shown twice
     for v, p, layout in ((a, 300, TokenLayout()), (b, 3, TokenLayout(8, (2, 4))), (c, 170, TokenLayout())):
         others = [lit(o) for o in (a, b, c) if o != v]
         rect(v, p).click()
-        assert lit(v) == layout.linked(p).tolist() and [lit(o) for o in (a, b, c) if o != v] == others
-    assert set(page.evaluate('Object.keys(window)')) <= set(names)                                # no global names
+        assert lit(v) == layout.linked(p).tolist() and [
+            lit(o) for o in (a, b, c) if o != v] == others
+    assert set(page.evaluate('Object.keys(window)')) <= set(names)  # no global names
     assert page.evaluate("document.querySelectorAll('style').length") == 0
 
 def test_the_page_does_not_reach_into_the_viewer(page):
     v = view_tokens(boot(), TokenLayout())
-    page.set_content(f'<style>p, figure, svg, rect, .card, .panels {{ display: none !important; fill: red !important }} * {{ font-size: 2px !important }}</style>{v.html}')
-    assert page.locator('.said').evaluate('e => getComputedStyle(e).fontSize') == '14px' and page.locator('.panel').first.bounding_box()['width'] > 100
+    page.set_content('<style>p, figure, svg, rect, .card, .panels '
+                     f'{{ display: none !important; fill: red !important }} * '
+                     f'{{ font-size: 2px !important }}</style>{v.html}')
+    assert page.locator('.said').evaluate(
+        'e => getComputedStyle(e).fontSize') == '14px' and page.locator(
+            '.panel').first.bounding_box()['width'] > 100
 
 # the model's modes
 
@@ -110,25 +125,30 @@ def test_mixing_and_provenance_show_the_models_numbers(page):
         rect(viewer, target, 'target', '.strip').hover()
         for where in ('.panel', '.strip'):
             w = weights(viewer, where=where)
-            assert all(abs(w.get(21*r + t, 0) - D[0][r, t, l]) < .004 for t in range(21)) and all(i//21 == r for i in w)
-    rect(viewer, 40).hover()                                                                      # a source: where does it go?
+            assert all(abs(w.get(21*r + t, 0) - D[0][r, t, l]) < .004
+                       for t in range(21)) and all(i//21 == r for i in w)
+    rect(viewer, 40).hover()  # a source: where does it go?
     w = weights(viewer, 'target')
-    assert set(w) == set(range(8, 16)) and all(abs(v - D[0][1, 40 - 21, i - 8]) < .004 for i, v in w.items())
+    assert set(w) == set(range(8, 16)) and all(abs(v - D[0][1, 40 - 21, i - 8]) < .004
+                                               for i, v in w.items())
     show(viewer, 'mixing', 'before block 5')
     rect(viewer, 6, 'target', '.strip').hover()
     w = weights(viewer, 'mixed')
-    assert set(w) == set(range(8, 16)) and all(abs(v - D[1][1, i - 8, 2]) < .004 for i, v in w.items()) and not weights(viewer)
+    assert set(w) == set(range(8, 16)) and all(abs(v - D[1][1, i - 8, 2]) < .004
+                                               for i, v in w.items()) and not weights(viewer)
     show(viewer, 'provenance', 'mixed tokens before block 5')
     rect(viewer, 6, 'target', '.strip').hover()
     P, w = provenance(model, img)[1 + 6, 1:], weights(viewer)
-    assert all(abs(w.get(i, 0) - P[i]) < .004 for i in range(84)) and 'Mixed token 2 of region 1' in said(viewer)
+    assert all(abs(w.get(i, 0) - P[i]) < .004
+               for i in range(84)) and 'Mixed token 2 of region 1' in said(viewer)
     for k in (1, 6):
         show(viewer, 'provenance', f'class token after block {k} (rollout)')
         P, w = provenance(model, img, k, attention=True)[0], weights(viewer)
         assert all(abs(w.get(i, 0) - P[1 + i]) < .002 for i in range(84)) and len(w) > 80
         assert f'from the class token at the start' in said(viewer)
     show(viewer, 'kin')
-    assert not viewer.locator('select').is_visible() and viewer.locator('rect[data-kind=target]').count() == 0
+    assert not viewer.locator('select').is_visible() and viewer.locator(
+        'rect[data-kind=target]').count() == 0
 
 def test_without_a_model_there_is_nothing_to_choose(page):
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout()))
@@ -136,7 +156,9 @@ def test_without_a_model_there_is_nothing_to_choose(page):
 
 # keys
 
-def focused(page): return page.evaluate("(() => { const e = document.activeElement?.shadowRoot?.activeElement; return e && (e.dataset.i ? +e.dataset.i : e.tagName) })()")
+def focused(page):
+    return page.evaluate("(() => { const e = document.activeElement?.shadowRoot?.activeElement; "
+                         "return e && (e.dataset.i ? +e.dataset.i : e.tagName) })()")
 
 def test_all_can_be_done_with_keys(page):
     layout, model = load_bundled().layout, load_bundled()
@@ -144,45 +166,62 @@ def test_all_can_be_done_with_keys(page):
     page.keyboard.press('Tab')
     assert focused(page) == 'INPUT'
     seen = []
-    for _ in range(4): page.keyboard.press('Tab'); seen.append(focused(page))                    # three panels and the strip: a stop each
+    # three panels and the strip: a stop each
+    for _ in range(4): page.keyboard.press('Tab'); seen.append(focused(page))
     scales = [layout.scale[i].item() for i in seen[:3]]
     assert scales == [0, 1, 2] and seen[3] in range(84)
     rect(viewer, 79).focus()
-    for key, step in (('ArrowRight', (8, 0)), ('ArrowUp', (0, -8)), ('ArrowLeft', (-8, 0)), ('ArrowDown', (0, 8))):
+    for key, step in (('ArrowRight', (8, 0)), ('ArrowUp', (0, -8)), ('ArrowLeft', (-8, 0)),
+                      ('ArrowDown', (0, 8))):
         before = layout.boxes[focused(page)]
         page.keyboard.press(key)
         after = layout.boxes[focused(page)]
-        assert (after - before).tolist() == [*step, *step] and lit(viewer) == layout.linked(focused(page)).tolist()
+        assert (after - before).tolist() == [*step, *step] and lit(viewer) == layout.linked(
+            focused(page)).tolist()
     assert focused(page) == 79
-    page.keyboard.press('+'); assert focused(page) == 83 and lit(viewer) == layout.linked(83).tolist()
-    page.keyboard.press('ArrowRight'); assert focused(page) == 83                                 # at the border nothing happens
-    page.keyboard.press('-'); assert layout.scale[focused(page)] == 1 and 83 in layout.linked(focused(page))
+    page.keyboard.press('+')
+    assert focused(page) == 83 and lit(viewer) == layout.linked(83).tolist()
+    page.keyboard.press('ArrowRight'); assert focused(page) == 83  # at the border nothing happens
+    page.keyboard.press('-')
+    assert layout.scale[focused(page)] == 1 and 83 in layout.linked(focused(page))
     rect(viewer, 20, where='.strip').focus()
     page.keyboard.press('ArrowRight'); assert focused(page) == 21
     page.keyboard.press('ArrowDown'); assert focused(page) == 42
-    assert viewer.locator('svg:has(rect:focus-visible) rect.inner').evaluate('e => getComputedStyle(e).stroke') == 'rgb(255, 47, 160)'
+    assert viewer.locator('svg:has(rect:focus-visible) rect.inner').evaluate(
+        'e => getComputedStyle(e).stroke') == 'rgb(255, 47, 160)'
 
 def test_it_says_what_it_shows(page):
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout(), position=251))
-    assert rect(viewer, 251).get_attribute('aria-label') == '8-pixel patch in row 2, column 1' and rect(viewer, 251).get_attribute('aria-pressed') == 'true'
-    assert viewer.locator('.panel').first.get_attribute('aria-label') == '2-pixel patches, 16 rows of 16'
-    assert viewer.locator('[role=status][aria-live=polite]').inner_text() == 'Position 251: 8-pixel patch in row 2, column 1, in region 2. Kin: 21 (16 of 2 px, 4 of 4 px, 1 of 16 px).'
+    assert rect(viewer,
+                251).get_attribute('aria-label') == '8-pixel patch in row 2, column 1' and rect(
+                    viewer, 251).get_attribute('aria-pressed') == 'true'
+    assert viewer.locator('.panel').first.get_attribute(
+        'aria-label') == '2-pixel patches, 16 rows of 16'
+    assert (viewer.locator('[role=status][aria-live=polite]').inner_text()
+            == 'Position 251: 8-pixel patch in row 2, column 1, in region 2. Kin: 21 (16 of 2 px, '
+               '4 of 4 px, 1 of 16 px).')
 
 # light and dark, wide and narrow
 
 @pytest.mark.parametrize('body, system, theme', [
-    ('', 'light', 'light'), ('', 'dark', 'dark'), ('style="background: #fff"', 'dark', 'light'), ('style="background: rgb(20, 20, 20)"', 'light', 'dark'),
-    ('data-jp-theme-light="true"', 'dark', 'light'), ('data-jp-theme-light="false" style="background: #fff"', 'light', 'dark'),
-    ('data-vscode-theme-kind="vscode-dark"', 'light', 'dark'), ('data-vscode-theme-kind="vscode-high-contrast-light"', 'dark', 'light')])
+    ('', 'light', 'light'), ('', 'dark', 'dark'), ('style="background: #fff"', 'dark', 'light'),
+    ('style="background: rgb(20, 20, 20)"', 'light', 'dark'),
+    ('data-jp-theme-light="true"', 'dark', 'light'),
+    ('data-jp-theme-light="false" style="background: #fff"', 'light', 'dark'),
+    ('data-vscode-theme-kind="vscode-dark"', 'light', 'dark'),
+    ('data-vscode-theme-kind="vscode-high-contrast-light"', 'dark', 'light')])
 def test_light_or_dark(page, body, system, theme):
     page.emulate_media(color_scheme=system)
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout()), body=body)
     assert viewer.get_attribute('data-theme') == theme
-    ink, paper = (viewer.locator('.card').evaluate(f'e => getComputedStyle(e).{a}.match(/[0-9]+/g).slice(0, 3).map(Number)') for a in ('color', 'backgroundColor'))
+    ink, paper = (
+        viewer.locator('.card').evaluate(f'e => getComputedStyle(e).{a}.match(/[0-9]+/g).slice(0, '
+                                         '3).map(Number)') for a in ('color', 'backgroundColor'))
     assert (sum(ink) > sum(paper)) == (theme == 'dark') and abs(sum(ink) - sum(paper)) > 450
 
 def test_the_theme_is_followed(page):
-    viewer, = open_viewers(page, view_tokens(boot(), TokenLayout()), body='data-jp-theme-light="true"')
+    viewer, = open_viewers(page, view_tokens(boot(), TokenLayout()),
+                           body='data-jp-theme-light="true"')
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.wait_for_function("document.querySelector('.dems-viewer').dataset.theme == 'dark'")
 
@@ -193,7 +232,8 @@ def test_nothing_is_cut_off(page, width):
     viewer, = open_viewers(page, view_tokens(boot(), model.layout, model))
     show(viewer, 'provenance', 'class token after block 6 (rollout)')
     assert page.evaluate('document.documentElement.scrollWidth') <= width
-    boxes = [e.bounding_box() for e in viewer.locator('.card svg, .card p, .card select, .card input').all()]
+    boxes = [e.bounding_box()
+             for e in viewer.locator('.card svg, .card p, .card select, .card input').all()]
     assert len(boxes) == 3 + 2 + 5 + 1 + 3
     for box in boxes: assert box['x'] >= 0 and box['x'] + box['width'] <= width
 
@@ -209,13 +249,15 @@ INJECT = {
 @pytest.mark.parametrize('how', INJECT)
 def test_however_the_html_gets_into_the_page(page, how):
     page.set_content('<body><div id="out"></div></body>')
-    page.evaluate(f'html => {{ const e = document.getElementById("out"); {INJECT[how]} }}', view_tokens(boot(), TokenLayout(), position=5).html)
+    page.evaluate(f'html => {{ const e = document.getElementById("out"); {INJECT[how]} }}',
+                  view_tokens(boot(), TokenLayout(), position=5).html)
     assert lit(page.locator('.dems-viewer')) == TokenLayout().linked(5).tolist()
 
 def test_in_a_sandboxed_frame(page):
     "As Colab shows outputs: a frame that may run scripts and nothing else."
     v = view_tokens(boot(), TokenLayout(), position=5)
-    page.set_content(f'<iframe sandbox="allow-scripts" style="width: 900px; height: 700px" srcdoc="{escape.escape(v.html)}"></iframe>')
+    page.set_content('<iframe sandbox="allow-scripts" style="width: 900px; height: 700px" '
+                     f'srcdoc="{escape.escape(v.html)}"></iframe>')
     viewer = page.frame_locator('iframe').locator('.dems-viewer')
     rect(viewer, 300).click()
     assert lit(viewer) == TokenLayout().linked(300).tolist()
@@ -224,22 +266,26 @@ def test_without_scripts_there_is_a_still_picture(browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.set_content(view_tokens(boot(), TokenLayout()).html)
-    assert page.locator('img').bounding_box()['width'] > 300 and 'A still picture' in page.inner_text('body')
+    assert (page.locator('img').bounding_box()['width'] > 300
+            and 'A still picture' in page.inner_text('body'))
     context.close()
 
 # the notebook
 
 def viewers_of(source):
     "The two viewers that notebook 11 shows, and their layouts: (cell, layout)."
-    shown = [i for i, c in enumerate(source['cells']) if any('dems-viewer' in ''.join(o.get('data', {}).get('text/html', '')) for o in c.get('outputs', []))]
+    shown = [i for i, c in enumerate(source['cells'])
+             if any('dems-viewer' in ''.join(o.get('data', {}).get('text/html', ''))
+                    for o in c.get('outputs', []))]
     assert len(shown) == 2, 'notebook 11 shows two viewers'
     return list(zip(shown, (TokenLayout(128, (8, 16, 32, 64)), load_bundled().layout)))
 
 def point_around(page, viewers):
     "Hover over tokens of every scale of both viewers, on panels and strips; compare, and see that the other stays as it is."
     for (v, layout), (other, _) in zip(viewers, viewers[::-1]):
-        page.mouse.move(2, 2)                                                                     # off both: each shows what was chosen in it
-        for p in [(layout.scale == k).nonzero().flatten()[i].item() for k in range(len(layout.grids)) for i in (0, -1)]:
+        page.mouse.move(2, 2)  # off both: each shows what was chosen in it
+        for p in [(layout.scale == k).nonzero().flatten()[i].item()
+                  for k in range(len(layout.grids)) for i in (0, -1)]:
             before = lit(other)
             for where in ('.panel', '.strip'):
                 rect(v, p, where=where).hover()
@@ -248,7 +294,8 @@ def point_around(page, viewers):
 
 def test_the_notebook_as_a_static_page(page, tmp_path):
     nb = root/'nbs/11_viewer.ipynb'
-    subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--output-dir', str(tmp_path), '--log-level', 'ERROR', str(nb)], check=True)
+    subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--output-dir',
+                    str(tmp_path), '--log-level', 'ERROR', str(nb)], check=True)
     page.goto((tmp_path/'11_viewer.html').as_uri(), wait_until='domcontentloaded')
     shown = [page.locator('.dems-viewer').nth(i) for i in (0, 1)]
     point_around(page, [(v, l) for v, (_, l) in zip(shown, viewers_of(json.loads(nb.read_text())))])
@@ -258,24 +305,37 @@ def test_the_notebook_as_a_static_page(page, tmp_path):
 def lab(tmp_path_factory):
     "JupyterLab over a copy of the notebooks, with settings, data and runtime files of its own: (address of a notebook, folder)."
     tmp_path = tmp_path_factory.mktemp('lab')
-    for d in ('nbs', 'results'): shutil.copytree(root/d, tmp_path/'work'/d, ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
-    own = {k: str(tmp_path/k.lower()) for k in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTERLAB_SETTINGS_DIR',
-                                              'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR', 'MPLCONFIGDIR')}
+    for d in ('nbs', 'results'):
+        shutil.copytree(root/d, tmp_path/'work'/d,
+                        ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    own = {k: str(tmp_path/k.lower()) for k in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR',
+                                                'JUPYTER_RUNTIME_DIR', 'JUPYTERLAB_SETTINGS_DIR',
+                                              'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR',
+                                                'MPLCONFIGDIR')}
     config = tmp_path/'jupyter_config_dir/labconfig/page_config.json'
     config.parent.mkdir(parents=True)
-    config.write_text(json.dumps({'disabledExtensions': {'@jupyterlab/apputils-extension:announcements': True}}))
+    config.write_text(
+        json.dumps({'disabledExtensions': {'@jupyterlab/apputils-extension:announcements': True}}))
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     token, log = secrets.token_hex(16), open(tmp_path/'lab.log', 'w')
-    env = os.environ | own | dict(JUPYTER_TOKEN=token, PYTHONPATH=str(root), PYTHONWARNINGS='ignore', MPLBACKEND='module://matplotlib_inline.backend_inline')
-    server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', f'--ServerApp.port={port}', '--ServerApp.port_retries=0',
-                               '--ServerApp.ip=127.0.0.1', f'--ServerApp.root_dir={tmp_path/"work"}', '--LabApp.expose_app_in_browser=True'],
+    env = os.environ | own | dict(JUPYTER_TOKEN=token, PYTHONPATH=str(root),
+                                  PYTHONWARNINGS='ignore',
+                                  MPLBACKEND='module://matplotlib_inline.backend_inline')
+    server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root',
+                               f'--ServerApp.port={port}', '--ServerApp.port_retries=0',
+                               '--ServerApp.ip=127.0.0.1',
+                               f'--ServerApp.root_dir={tmp_path/"work"}',
+                               '--LabApp.expose_app_in_browser=True'],
                               env=env, stdout=log, stderr=log, cwd=tmp_path)
     try:
         for _ in range(240):
             assert server.poll() is None, (tmp_path/'lab.log').read_text()
-            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token={token}', timeout=5); break
+            try:
+                urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token={token}', timeout=5)
+                break
             except OSError: time.sleep(.25)
-        yield lambda nb: f'http://127.0.0.1:{port}/lab/tree/nbs/{nb}.ipynb?token={token}', tmp_path/'work'
+        yield (lambda nb: f'http://127.0.0.1:{port}/lab/tree/nbs/{nb}.ipynb?token={token}',
+               tmp_path/'work')
     finally:
         server.terminate()
         try: server.wait(30)
@@ -291,10 +351,13 @@ def lab_page(browser, lab):
     def open_it(name):
         n = len(json.loads((lab[1]/f'nbs/{name}.ipynb').read_text())['cells'])
         page.goto(lab[0](name))
-        page.wait_for_function("n => window.jupyterapp?.shell.currentWidget?.content?.model?.cells?.length == n", arg=n)
+        page.wait_for_function(
+            "n => window.jupyterapp?.shell.currentWidget?.content?.model?.cells?.length == n",
+            arg=n)
         return page
     yield open_it
-    page.evaluate('async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown() }')
+    page.evaluate('async () => { await '
+                  'window.jupyterapp.shell.currentWidget.sessionContext.shutdown() }')
     context.close()
 
 def run_all(page):
@@ -303,9 +366,12 @@ def run_all(page):
         await panel.sessionContext.ready; window.done = false;
         app.commands.execute('notebook:run-all-cells').then(() => { window.done = true }) }""")
     page.wait_for_function('window.done', timeout=300_000)
-    return page.evaluate("() => [...window.jupyterapp.shell.currentWidget.content.model.cells].map(c => c.toJSON().outputs || [])")
+    return (page.evaluate(
+        "() => [...window.jupyterapp.shell.currentWidget.content.model.cells].map(c => "
+        "c.toJSON().outputs || [])"))
 
-def pictures(outputs): return [sum('image/png' in o.get('data', {}) for o in outs) for outs in outputs]
+def pictures(outputs):
+    return [sum('image/png' in o.get('data', {}) for o in outs) for outs in outputs]
 
 chapters = sorted(p.stem for p in (root/'nbs').glob('0[0-8]_*.ipynb'))
 
@@ -314,16 +380,22 @@ def test_run_all_in_jupyterlab(lab_page, lab, name):
     "Each chapter, opened and run as a reader does it: no error, and as many pictures as were committed."
     outputs = run_all(lab_page(name))
     assert not [o for outs in outputs for o in outs if o['output_type'] == 'error']
-    assert pictures(outputs) == pictures([c.get('outputs', []) for c in json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']])
+    assert pictures(outputs) == pictures([c.get('outputs', [])
+                                          for c in json.loads(
+                                              (root/f'nbs/{name}.ipynb').read_text())['cells']])
 
 def test_the_notebook_in_jupyterlab(lab_page, lab):
     page, folder = lab_page('11_viewer'), lab[1]
-    go = lambda i: (page.evaluate('i => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, "start")', i), page.wait_for_timeout(500))
+    go = (lambda i: (
+        page.evaluate('i => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, "start")',
+                      i), page.wait_for_timeout(500)))
     cells = viewers_of(json.loads((folder/'nbs/11_viewer.ipynb').read_text()))
 
-    go(cells[0][0])                                                                               # nobody has run it or trusts it: no script
+    go(cells[0][0])  # nobody has run it or trusts it: no script
     page.wait_for_selector('.dems-viewer img')
-    assert page.locator('.dems-viewer').first.evaluate('v => v.shadowRoot') is None and page.locator('.dems-viewer img').first.bounding_box()['width'] > 300
+    assert page.locator('.dems-viewer').first.evaluate(
+        'v => v.shadowRoot') is None and page.locator(
+            '.dems-viewer img').first.bounding_box()['width'] > 300
 
     assert not [o for outs in run_all(page) for o in outs if o['output_type'] == 'error']
 
@@ -338,13 +410,17 @@ def test_the_notebook_in_jupyterlab(lab_page, lab):
     viewer, layout = shown[1]
     rect(viewer, 79).click()
     active = page.evaluate('window.jupyterapp.shell.currentWidget.content.activeCellIndex')
-    for key in ('ArrowLeft', 'ArrowUp', '+', 'Enter'):                                            # the notebook's own shortcuts stay out of it
+    for key in ('ArrowLeft', 'ArrowUp', '+', 'Enter'): # the notebook's own shortcuts stay out of it
         page.keyboard.press(key)
         assert lit(viewer) == layout.linked(focused(page)).tolist()
     assert page.evaluate('window.jupyterapp.shell.currentWidget.content.activeCellIndex') == active
     assert page.evaluate('window.jupyterapp.shell.currentWidget.content.mode') == 'command'
 
-    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    page.wait_for_function("[...document.querySelectorAll('.dems-viewer')].every(v => v.dataset.theme == 'dark')")
-    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
-    page.wait_for_function("[...document.querySelectorAll('.dems-viewer')].every(v => v.dataset.theme == 'light')")
+    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab "
+                  "Dark'})")
+    page.wait_for_function("[...document.querySelectorAll('.dems-viewer')].every(v => "
+                           "v.dataset.theme == 'dark')")
+    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab "
+                  "Light'})")
+    page.wait_for_function("[...document.querySelectorAll('.dems-viewer')].every(v => "
+                           "v.dataset.theme == 'light')")

@@ -19,7 +19,8 @@ def any_batch(monkeypatch):
         monkeypatch.setattr(ViT, 'sequence', sequence)
     if 'if tuple(x.shape) == want' in inspect.getsource(MultiScaleTokenizer.forward):
         def forward(self, x):
-            return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds], dim=2) + self.pos
+            return torch.cat([self.layout.to_regions(embed(x)) for embed in self.embeds],
+                             dim=2) + self.pos
         monkeypatch.setattr(MultiScaleTokenizer, 'forward', forward)
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,8 @@ def few_words():
     logging.disable(logging.NOTSET)
 
 def small(n_classes=3, in_chans=3, image_size=16):
-    return create_model('dems_nano', n_classes, in_chans, image_size, depth=2, mix_before=(1, 2), dim=32)
+    return create_model('dems_nano', n_classes, in_chans, image_size, depth=2, mix_before=(1, 2),
+                        dim=32)
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
@@ -42,24 +44,29 @@ def photos(tmp_path_factory):
             (root/split/c).mkdir(parents=True)
             for i in range(n):
                 size = gen.integers(20, 70, 2)
-                im = Image.fromarray(gen.integers(0, 256, (*size, 3), dtype=np.uint8)).convert(modes[i % 7])
+                im = Image.fromarray(gen.integers(0, 256, (*size, 3),
+                                                  dtype=np.uint8)).convert(modes[i % 7])
                 ending = 'tiff' if im.mode == 'CMYK' else 'png'
                 im.save(root/split/c/f'{i}.{ending}')
     turned = Image.Exif()
     turned[0x0112] = 6
-    Image.fromarray(gen.integers(0, 256, (30, 50, 3), dtype=np.uint8)).save(root/'val/b/turned.jpg', exif=turned)
+    Image.fromarray(gen.integers(0, 256, (30, 50, 3),
+                                 dtype=np.uint8)).save(root/'val/b/turned.jpg', exif=turned)
     return root
 
 @pytest.mark.parametrize('fit', ['whole', 'middle'])
 @pytest.mark.parametrize('in_chans', [1, 3])
 def test_predicting_the_files_gives_the_evaluation(fit, in_chans, photos, tmp_path):
-    dls = get_dls('folder', photos, image_size=16, bs=8, device='cpu', fit=fit, in_chans=in_chans, cache=tmp_path/'c')
+    dls = get_dls('folder', photos, image_size=16, bs=8, device='cpu', fit=fit, in_chans=in_chans,
+                  cache=tmp_path/'c')
     model = small(3, in_chans)
-    path = W.save_model(model, tmp_path/'m.safetensors', classes=dls.vocab, picture=dls.valid.rule.fit)
+    path = W.save_model(model, tmp_path/'m.safetensors', classes=dls.vocab,
+                        picture=dls.valid.rule.fit)
     score = evaluate(model, dls)
     answering = C.load_classifier(path, device='cpu')
     files = [str(f) for c in dls.vocab for f in sorted((photos/'val'/c).iterdir())]
-    assert torch.equal(torch.stack([answering.picture(f) for f in files]), dls.valid.dataset.x.cpu())
+    assert torch.equal(torch.stack([answering.picture(f) for f in files]),
+                       dls.valid.dataset.x.cpu())
     given = answering.predict(files, bs=5)
     assert [a.name for a in given] == [dls.vocab[i] for i in score.predicted]
     right = sum(a.name == Path(f).parent.name for a, f in zip(given, files))
@@ -74,11 +81,15 @@ def test_what_is_known_of_a_model(tmp_path):
     assert found.classes[:2] == ['airplane', 'automobile'] and found.rule.fit == 'tensor'
     for augment, fit in (('light', 'whole'), ('paper', 'middle')):
         recipe = json.dumps(dict(dataset='folder', augment=augment))
-        assert C.load_classifier(W.save_model(ten, tmp_path/'m', recipe=recipe), device='cpu').rule.fit == fit
-    assert len(C._listed['cifar100']) == 100 == len(set(C._listed['cifar100'])) and sorted(C._listed['cifar100']) == C._listed['cifar100']
-    with pytest.raises(ValueError, match='2 class names for a model of 3 classes'): C.Classifier(small(), ['a', 'b'])
+        assert C.load_classifier(W.save_model(ten, tmp_path/'m', recipe=recipe),
+                                 device='cpu').rule.fit == fit
+    assert len(C._listed['cifar100']) == 100 == len(set(C._listed['cifar100'])) and sorted(
+        C._listed['cifar100']) == C._listed['cifar100']
+    with pytest.raises(ValueError, match='2 class names for a model of 3 classes'):
+        C.Classifier(small(), ['a', 'b'])
     for broken in ('{', '[]', '3'):
-        assert C.load_classifier(W.save_model(ten, tmp_path/'m', recipe=broken), device='cpu').classes[0] == '0'
+        assert C.load_classifier(W.save_model(ten, tmp_path/'m', recipe=broken),
+                                 device='cpu').classes[0] == '0'
 
 @pytest.fixture(scope='module')
 def answering(): return C.Classifier(small().eval(), ['a$^$', 'b', 'c'], 'whole', 'cpu')
@@ -91,19 +102,25 @@ def test_every_kind_of_picture(answering, photos):
     want = answering.predict(file).probabilities
     for source in (str(file), im, array, tensor, tensor.float()/255, array.astype(np.float32)/255):
         assert torch.equal(answering.predict(source).probabilities, want), type(source)
-    for several in ([file, im], (array, tensor), torch.stack([tensor, tensor]), np.stack([array, array])):
+    for several in ([file, im], (array, tensor), torch.stack([tensor, tensor]),
+                    np.stack([array, array])):
         answers = answering.predict(several)
-        assert len(answers) == 2 and all(torch.allclose(a.probabilities, want, atol=1e-6) for a in answers)
+        assert len(answers) == 2 and all(torch.allclose(a.probabilities, want, atol=1e-6)
+                                         for a in answers)
     assert answering.predict([]) == []
     grey = answering.predict(array[..., 0])
     assert grey.probabilities.shape == (3,) and str(grey).endswith('%')
     top = grey.top(9)
-    assert len(top) == 3 and top[0] == (grey.name, pytest.approx(grey.probability)) and top[0][1] >= top[1][1]
+    assert len(top) == 3 and top[0] == (grey.name,
+                                        pytest.approx(grey.probability)) and top[0][1] >= top[1][1]
 
 @pytest.mark.parametrize('source, part', [
-    ('none.png', 'there is no file none.png'), (__file__, 'test_classifier.py cannot be read as a picture'),
-    (torch.full((3, 8, 8), 2.), 'values from 2 to 2: give bytes, or floats'), (torch.full((3, 8, 8), float('nan')), 'give bytes'),
-    (np.zeros((2, 3, 4, 5, 6), np.uint8), 'a ndarray cannot be read'), (None, 'a NoneType cannot be read'), (os.curdir, 'cannot be read')])
+    ('none.png', 'there is no file none.png'),
+    (__file__, 'test_classifier.py cannot be read as a picture'),
+    (torch.full((3, 8, 8), 2.), 'values from 2 to 2: give bytes, or floats'),
+    (torch.full((3, 8, 8), float('nan')), 'give bytes'),
+    (np.zeros((2, 3, 4, 5, 6), np.uint8), 'a ndarray cannot be read'),
+    (None, 'a NoneType cannot be read'), (os.curdir, 'cannot be read')])
 def test_what_is_no_picture(source, part, answering):
     with pytest.raises((ValueError, OSError), match=part): answering.predict(source)
 
@@ -111,11 +128,13 @@ def test_a_stream_goes_on(answering, photos):
     names = [photos/'val/b/0.png', 'none.png', __file__, photos/'val/b/1.png']
     found = list(answering.stream(iter(names), bs=2, on_broken='give'))
     assert [n for n, _ in found] == names
-    assert [type(a).__name__ for _, a in found] == ['Prediction', 'FileNotFoundError', 'ValueError', 'Prediction']
+    assert [type(a).__name__ for _, a in found] == ['Prediction', 'FileNotFoundError', 'ValueError',
+                                                    'Prediction']
 
 def test_look(answering, photos):
     import matplotlib.pyplot as plt
-    for c in (answering, C.Classifier(create_model('vit_nano', 3, depth=1), ['a$^$', 'b', 'c'], 'whole', 'cpu')):
+    for c in (answering, C.Classifier(create_model('vit_nano', 3, depth=1), ['a$^$', 'b', 'c'],
+                                      'whole', 'cpu')):
         fig = c.look(photos/'val/b/0.png')
         fig.canvas.draw()                                      # a dollar in a name would raise here
         titles = [ax.get_title() for ax in fig.axes]
@@ -125,19 +144,23 @@ def test_look(answering, photos):
 
 def test_a_run_folder_brings_its_result(tmp_path):
     W.save_model(small(), tmp_path/'model.safetensors', classes='abc', picture='whole')
-    result = dict(accuracy=.75, interval=(.5, .9), data=dict(n_scored=12), scored_on='test', commit='abc123',
+    result = dict(accuracy=.75, interval=(.5, .9), data=dict(n_scored=12), scored_on='test',
+                  commit='abc123',
                   recipe=dict(model='dems_nano', dataset='folder', lr=.5))
     (tmp_path/'result.json').write_text(json.dumps(result))
     card = C.load_classifier(tmp_path, device='cpu').card()
-    for part in ('75.00% of 12 pictures (95 % interval 50.0% to 90.0%)', 'commit abc123', '"lr": 0.5', 'a, b, c', '# dems_nano on folder'):
+    for part in ('75.00% of 12 pictures (95 % interval 50.0% to 90.0%)', 'commit abc123',
+                 '"lr": 0.5', 'a, b, c', '# dems_nano on folder'):
         assert part in card
     (tmp_path/'result.json').write_text('{')
-    with pytest.raises(ValueError, match='result.json is no JSON'): C.load_classifier(tmp_path, device='cpu')
+    with pytest.raises(ValueError, match='result.json is no JSON'):
+        C.load_classifier(tmp_path, device='cpu')
     assert 'not known' in C.Classifier(small(), device='cpu').card()
 
 def test_export_with_any_batch():
     model = small().eval()
-    exported = torch.export.export(model, (torch.zeros(2, 3, 16, 16),), dynamic_shapes=({0: torch.export.Dim('b')},))
+    exported = torch.export.export(model, (torch.zeros(2, 3, 16, 16),),
+                                   dynamic_shapes=({0: torch.export.Dim('b')},))
     x = torch.randn(5, 3, 16, 16)
     torch.testing.assert_close(exported.module()(x), model(x))
 
@@ -153,7 +176,8 @@ def test_onnx(inside, answering, tmp_path):
     torch.testing.assert_close(logits.softmax(1), answering._probabilities(x), atol=1e-5, rtol=1e-4)
     notes = session.get_modelmeta().custom_metadata_map
     assert json.loads(notes['classes']) == answering.classes and notes['picture'] == 'whole'
-    assert notes['normalisation'] == ('inside' if inside else 'outside') and json.loads(notes['config'])['dim'] == 32
+    assert notes['normalisation'] == ('inside' if inside
+                                      else 'outside') and json.loads(notes['config'])['dim'] == 32
     assert all(torch.equal(v, before[k]) for k, v in answering.model.state_dict().items())
     class Wrong(ort.InferenceSession):
         def run(self, *args): return [super().run(*args)[0] + 1]
@@ -172,33 +196,43 @@ def test_the_hub(answering, tmp_path):
     x = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
     assert torch.equal(again.predict(x).probabilities, answering.predict(x).probabilities)
     again.save_pretrained(tmp_path/'twice')
-    assert (tmp_path/'twice/model.safetensors').read_bytes() == (tmp_path/'hub/model.safetensors').read_bytes()
+    assert (tmp_path
+            /'twice/model.safetensors').read_bytes() == (tmp_path
+                                                         /'hub/model.safetensors').read_bytes()
 
 @pytest.mark.parametrize('missing, call', [
-    ('onnxruntime', lambda a: C.export_onnx(a, 'x.onnx')), ('huggingface_hub', lambda a: C.hub_classifier.__wrapped__())])
+    ('onnxruntime', lambda a: C.export_onnx(a, 'x.onnx')),
+    ('huggingface_hub', lambda a: C.hub_classifier.__wrapped__())])
 def test_what_is_not_installed_is_named(missing, call, answering, monkeypatch):
     for p in ('onnx', 'onnxscript'): monkeypatch.setitem(sys.modules, p, type(sys)(p))
     monkeypatch.setitem(sys.modules, missing, None)
     extra = 'hub' if 'hub' in missing else 'onnx'
-    with pytest.raises(ImportError, match=f"is not installed: pip install 'dems_nb.{extra}.'"): call(answering)
+    with pytest.raises(ImportError, match=f"is not installed: pip install 'dems_nb.{extra}.'"):
+        call(answering)
 
 # ---- the commands
 
 @pytest.fixture
-def weight(tmp_path): return str(W.save_model(small(), tmp_path/'w.safetensors', classes=['a$^$', 'b', 'ü'], picture='whole'))
+def weight(tmp_path):
+    return str(W.save_model(small(), tmp_path/'w.safetensors', classes=['a$^$', 'b', 'ü'],
+                            picture='whole'))
 
 def predict(*args): return C.main(['--device', 'cpu', *map(str, args)])
 
 def test_a_line_a_picture(weight, photos, capsys):
-    assert predict('--pretrained_weight', weight, photos/'val/b', photos/'val/ü/0.png', '--top', 2) == 0
+    assert predict('--pretrained_weight', weight, photos/'val/b', photos/'val/ü/0.png', '--top',
+                   2) == 0
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == 11 and all(l.count('%') == 2 for l in out) and out[-1].startswith(f'{photos/"val/ü/0.png"}: ')
+    assert len(out) == 11 and all(l.count('%') == 2
+                                  for l in out) and out[-1].startswith(f'{photos/"val/ü/0.png"}: ')
 
 def test_csv_and_json(weight, photos, tmp_path, capsys):
-    assert predict('--pretrained_weight', weight, photos/'val', '--csv', tmp_path/'o.csv', '--top', 9) == 0
+    assert predict('--pretrained_weight', weight, photos/'val', '--csv', tmp_path/'o.csv', '--top',
+                   9) == 0
     assert capsys.readouterr().out == ''
     rows = list(csv.DictReader((tmp_path/'o.csv').read_text(encoding='utf-8').splitlines()))
-    assert len(rows) == 28 and list(rows[0]) == ['file', 'class', 'probability', 'class_2', 'probability_2', 'class_3', 'probability_3']
+    assert len(rows) == 28 and list(rows[0]) == ['file', 'class', 'probability', 'class_2',
+                                                 'probability_2', 'class_3', 'probability_3']
     assert sum(float(rows[0][k]) for k in rows[0] if 'prob' in k) == pytest.approx(1, abs=1e-4)
     assert predict('--pretrained_weight', weight, photos/'val', '--json') == 0
     lines = [json.loads(l) for l in capsys.readouterr().out.splitlines()]
@@ -210,18 +244,23 @@ def test_broken_files_are_named_and_the_others_go_on(weight, photos, tmp_path, c
     (tmp_path/'p/.hidden.png').write_text('x')
     (tmp_path/'p/notes.txt').write_text('x')
     (tmp_path/'p/.ipynb_checkpoints').mkdir()
-    (tmp_path/'p/.ipynb_checkpoints/good-checkpoint.png').write_bytes((photos/'val/b/0.png').read_bytes())
+    (tmp_path
+     /'p/.ipynb_checkpoints/good-checkpoint.png').write_bytes((photos/'val/b/0.png').read_bytes())
     (tmp_path/'p/good.png').write_bytes((photos/'val/b/0.png').read_bytes())
     assert predict('--pretrained_weight', weight, tmp_path/'p', 'none.png') == 1
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 and 'bad.png cannot be read' in err and 'there is no file none.png' in err and '2 of the pictures' in err
+    assert (len(out.splitlines()) == 1 and 'bad.png cannot be read' in err
+            and 'there is no file none.png' in err and '2 of the pictures' in err)
 
 def test_names_from_standard_input(weight, photos, monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'stdin', io.StringIO(f'{photos/"val/b/0.png"}\n\n{photos/"val/b/1.png"}\n'))
-    assert predict('--pretrained_weight', weight, '-') == 0 and len(capsys.readouterr().out.splitlines()) == 2
+    monkeypatch.setattr(sys, 'stdin',
+                        io.StringIO(f'{photos/"val/b/0.png"}\n\n{photos/"val/b/1.png"}\n'))
+    assert predict('--pretrained_weight', weight,
+                   '-') == 0 and len(capsys.readouterr().out.splitlines()) == 2
 
 @pytest.mark.parametrize('args, part', [
-    (['--top', '0', 'x'], "'0' is no number"), (['--top', 'x', 'x'], "'x' is no number"), (['--batch_size', '-1', 'x'], "no number"),
+    (['--top', '0', 'x'], "'0' is no number"), (['--top', 'x', 'x'], "'x' is no number"),
+    (['--batch_size', '-1', 'x'], "no number"),
     (['--device', 'xyz', 'x'], "'xyz' is not to be had here"), ([], 'required: pictures')])
 def test_wrong_flags(args, part, weight, capsys):
     with pytest.raises(SystemExit) as e: C.main(['--pretrained_weight', weight, *args])
@@ -229,15 +268,18 @@ def test_wrong_flags(args, part, weight, capsys):
 
 def test_what_cannot_be_done(weight, tmp_path, capsys):
     (tmp_path/'empty').mkdir()
-    assert predict('--pretrained_weight', weight, tmp_path/'empty') == 2 and 'no picture in' in capsys.readouterr().err
+    assert predict('--pretrained_weight', weight,
+                   tmp_path/'empty') == 2 and 'no picture in' in capsys.readouterr().err
     assert predict('--pretrained_weight', 'none', 'x.png') == 2
     err = capsys.readouterr().err
     assert err.startswith('dems_predict: error: there is no file none') and err.count('\n') == 1
 
 def test_the_export_command(weight, tmp_path, capsys):
     for p in ('onnx', 'onnxscript', 'onnxruntime'): pytest.importorskip(p)
-    assert C.export_command(['--pretrained_weight', weight, '--output', str(tmp_path/'m.onnx')]) == 0 and (tmp_path/'m.onnx').is_file()
-    assert C.export_command(['--pretrained_weight', 'none', '--output', str(tmp_path/'n.onnx')]) == 2 and not (tmp_path/'n.onnx').exists()
+    assert C.export_command(['--pretrained_weight', weight, '--output',
+                             str(tmp_path/'m.onnx')]) == 0 and (tmp_path/'m.onnx').is_file()
+    assert C.export_command(['--pretrained_weight', 'none', '--output',
+                             str(tmp_path/'n.onnx')]) == 2 and not (tmp_path/'n.onnx').exists()
 
 @pytest.mark.skipif(os.name != 'posix', reason='a pipe that closes early, as POSIX has it')
 def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):
@@ -245,7 +287,8 @@ def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):
     (tmp_path/'names').write_text('\n'.join([str(photos/'val/b/0.png')]*3000))
     flags = ['--device', 'cpu', '--batch_size', '8', '--pretrained_weight', weight, '-']
     with open(tmp_path/'names') as names, open(tmp_path/'err', 'w') as err:
-        reading = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *flags], stdin=names,
+        reading = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *flags],
+                                   stdin=names,
                                    stdout=subprocess.PIPE, stderr=err)
         assert reading.stdout.readline()
         reading.stdout.close()

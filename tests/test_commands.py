@@ -5,25 +5,37 @@ from pathlib import Path
 root = Path(__file__).parent.parent
 def script(name, *flags, cwd):
     "A console script, as setuptools writes it: what the function returns is the exit status."
-    code = f'import sys; from dems_nb.commands import {name}; sys.argv = ["x", *{list(flags)!r}]; sys.exit({name}())'
-    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd, env={**os.environ, 'PYTHONPATH': str(root)}, capture_output=True, text=True)
+    code = (f'import sys; from dems_nb.commands import {name}; sys.argv = ["x", *{list(flags)!r}]; '
+            f'sys.exit({name}())')
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd,
+                          env={**os.environ, 'PYTHONPATH': str(root)}, capture_output=True,
+                          text=True)
 
 def test_exit_status(tmp_path):
-    flags = '--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 1 --batch_size 32 --device cpu --output_dir run'.split()
+    flags = ('--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 1 '
+             '--batch_size 32 --device cpu --output_dir run'.split())
     good = script('pretrain', *flags, cwd=tmp_path)
     assert good.returncode == 0 and 'last epoch:' in good.stdout, good.stderr
     again = script('pretrain', *flags, cwd=tmp_path)
-    assert again.returncode == 2 and 'already holds a run' in again.stderr and 'Traceback' not in again.stderr
-    scored = script('evaluate_command', '--pretrained_weight', 'run', '--dataset', 'sample', '--device', 'cpu', cwd=tmp_path)
+    assert (again.returncode == 2 and 'already holds a run' in again.stderr
+            and 'Traceback' not in again.stderr)
+    scored = script('evaluate_command', '--pretrained_weight', 'run', '--dataset', 'sample',
+                    '--device', 'cpu', cwd=tmp_path)
     assert scored.returncode == 0 and 'of 1,000 images' in scored.stdout, scored.stderr
 
 def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
-    (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == "__main__": sys.exit(main())\n')
-    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', 'epochs is -1'), ('--device gpu', 'gpu')):
-        done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo', *flags.split()], cwd=here, env={**os.environ, 'PYTHONPATH': str(root)},
+    (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == '
+                                      '"__main__": sys.exit(main())\n')
+    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', 'epochs is -1'),
+                        ('--device gpu', 'gpu')):
+        done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo',
+                               *flags.split()], cwd=here,
+                              env={**os.environ, 'PYTHONPATH': str(root)},
                               capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1 and done.stderr.startswith('dems_demo: error: ') and said in done.stderr and done.stderr.count('\n') == 1, done.stderr
+        assert done.returncode == 1 and done.stderr.startswith(
+            'dems_demo: error: ') and said in done.stderr and done.stderr.count(
+                '\n') == 1, done.stderr
         assert not done.stdout and not any(here.iterdir())
 
 def test_every_flag_is_explained():
@@ -34,19 +46,22 @@ def test_every_flag_is_explained():
         for a in commands._parser('x', 'y', usual)._actions:
             if a.dest == 'help': continue
             assert a.help and len(a.help.split(' (default')[0]) > 3 and '(default' in a.help, a.dest
-            assert a.help.split(' (default')[0] not in (a.dest, 'None'), f'--{a.dest} has no explanation'
+            assert a.help.split(' (default')[0] not in (a.dest,
+                                                        'None'), f'--{a.dest} has no explanation'
 
 def test_names_as_users_write_them():
     from argparse import Namespace
     from dems_nb import commands
-    for said, meant in (('DEMS_Small', 'dems_small'), ('dems-tiny', 'dems_tiny'), ('Ti', 'dems_tiny'), ('S', 'dems_small'), ('vit_nano', 'vit_nano')):
+    for said, meant in (('DEMS_Small', 'dems_small'), ('dems-tiny', 'dems_tiny'),
+                        ('Ti', 'dems_tiny'), ('S', 'dems_small'), ('vit_nano', 'vit_nano')):
         assert commands._recipe_flags(Namespace(model=said, data_path=None)) == {'model': meant}
 
 def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
     import pytest
     pytest.importorskip('tensorboard', reason='--tensorboard needs it: pip install tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    flags = '--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 2 --batch_size 32 --device cpu --output_dir run --tensorboard'.split()
+    flags = ('--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 2 '
+             '--batch_size 32 --device cpu --output_dir run --tensorboard'.split())
     done = script('pretrain', *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     log = EventAccumulator(str(tmp_path/'run/tensorboard')).Reload()
@@ -60,29 +75,42 @@ def test_a_folder_with_a_broken_picture(tmp_path):
     for split, n in (('train', 8), ('val', 3)):
         for c in ('cat', 'dog'):
             (tmp_path/'data'/split/c).mkdir(parents=True)
-            for i in range(n): Image.fromarray(np.random.default_rng(i).integers(0, 255, (20, 30, 3), np.uint8)).save(tmp_path/'data'/split/c/f'{i}.png')
+            for i in range(n):
+                Image.fromarray(np.random.default_rng(i).integers(0, 255, (20, 30, 3),
+                                                                  np.uint8)).save(tmp_path/'data'
+                                                                                  /split/c
+                                                                                  /f'{i}.png')
     (tmp_path/'data/train/dog/7.png').write_bytes(b'no picture')
-    flags = '--model dems_nano --dataset folder --data_path data --image_size 32 --patch_size 4 --epochs 1 --batch_size 4 --device cpu --output_dir run'.split()
+    flags = ('--model dems_nano --dataset folder --data_path data --image_size 32 --patch_size 4 '
+             '--epochs 1 --batch_size 4 --device cpu --output_dir run'.split())
     refused = script('pretrain', *flags, cwd=tmp_path)
-    assert refused.returncode == 2 and '7.png' in refused.stderr and 'Traceback' not in refused.stderr and not (tmp_path/'run').exists()
+    assert (refused.returncode == 2 and '7.png' in refused.stderr
+            and 'Traceback' not in refused.stderr and not (tmp_path/'run').exists())
     good = script('pretrain', *flags, '--skip_broken', cwd=tmp_path)
     assert good.returncode == 0, good.stderr
     row = json.loads((tmp_path/'run/result.json').read_text())
-    assert row['data']['n_train'] == 15 and row['data']['n_scored'] == 6 and row['config']['n_classes'] == 2
+    assert (row['data']['n_train'] == 15 and row['data']['n_scored'] == 6
+            and row['config']['n_classes'] == 2)
 
 def test_a_command_of_the_one_program(tmp_path):
     flags = 'finetune --pretrained_weight nowhere'.split()
     done = script('main', *flags, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'nowhere' in done.stderr, done.stderr
-    assert script('main', '--help', cwd=tmp_path).stdout.startswith('usage: dems {pretrain,finetune,')
+    assert done.returncode == 2 and done.stderr.count(
+        '\n') == 1 and 'nowhere' in done.stderr, done.stderr
+    assert script('main', '--help',
+                  cwd=tmp_path).stdout.startswith('usage: dems {pretrain,finetune,')
     assert script('main', 'train', cwd=tmp_path).returncode == 2
 
 def test_wrong_values_end_in_one_line_that_names_the_flag(tmp_path):
     for flags, said in (('--device x', "argument --device: 'x' is no device here: give cpu"),
-                        ('--epochs x', 'argument --epochs'), ('--shift -1', 'shift is -1: give 0 or more'),
-                        ('--image_size 0', 'image_size is 0: give 1 or more'), ('--bs 3', 'unrecognized arguments'),
-                        ('--batch_size 0', '--batch_size is 0: give 1 or more'), ('--eps -1', 'eps is -1.0'),
-                        ('--dataset imagenet', "unknown data set 'imagenet'"), ('--model x', "unknown model 'x'")):
+                        ('--epochs x', 'argument --epochs'),
+                        ('--shift -1', 'shift is -1: give 0 or more'),
+                        ('--image_size 0', 'image_size is 0: give 1 or more'),
+                        ('--bs 3', 'unrecognized arguments'),
+                        ('--batch_size 0', '--batch_size is 0: give 1 or more'),
+                        ('--eps -1', 'eps is -1.0'),
+                        ('--dataset imagenet', "unknown data set 'imagenet'"),
+                        ('--model x', "unknown model 'x'")):
         flags = f'{flags} --dry_run' if '--model' in flags else flags
         done = script('pretrain', *flags.split(), cwd=tmp_path)
         assert done.returncode == 2 and said in done.stderr.splitlines()[-1], (flags, done.stderr)

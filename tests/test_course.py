@@ -5,12 +5,14 @@ from pathlib import Path
 import dems_nb
 
 root = Path(__file__).parent.parent
-COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data', '06_augment', '07_learner', '08_visualize']
+COURSE = ['00_layout', '01_tokenizer', '02_interaction', '03_model', '04_weights', '05_data',
+          '06_augment', '07_learner', '08_visualize']
 nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 cells = lambda name: json.loads((root/f'nbs/{name}.ipynb').read_text())['cells']
 source = lambda c: ''.join(c['source'])
 prose = lambda name: [source(c) for c in cells(name) if c['cell_type'] == 'markdown']
-setups = {p: [source(c) for c in json.loads(p.read_text())['cells'] if 'COLAB_RELEASE_TAG' in source(c) and c['cell_type'] == 'code'] for p in nbs}
+setups = {p: [source(c) for c in json.loads(p.read_text())['cells']
+              if 'COLAB_RELEASE_TAG' in source(c) and c['cell_type'] == 'code'] for p in nbs}
 ini = configparser.ConfigParser(delimiters=['=']); ini.read(root/'settings.ini')
 cfg = ini['DEFAULT']
 SETUP = setups[root/'nbs/00_layout.ipynb'][0]
@@ -23,29 +25,35 @@ def test_opening(name):
     assert re.match(r'# \d\d · .+\n\n> .+', text)
     for said in ('**After it you can** ', '**Takes** ', '**Needs** '): assert said in text, said
     assert re.search(r'(hour|minutes)', text)
-    assert f'[Open in Colab](https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/nbs/{name}.ipynb)' in text
+    assert (f'[Open in Colab](https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/nbs/{name}.ipynb)' in text)
     assert '(glossary.ipynb)' in text and '(paper_map.ipynb)' in text
     assert source(second) == SETUP
-    assert not re.search(r'^- ', text, re.M), 'nbdev reads lines that begin with a dash as settings of the page: begin them with *'
+    assert not re.search(r'^- ', text,
+                         re.M), 'nbdev reads lines that begin with a dash as settings of the page: begin them with *'
 
 @pytest.mark.parametrize('name', COURSE)
-def test_the_reader_is_stopped_twice(name): assert '\n'.join(prose(name)).count('**Predict, then run.**') >= 2
+def test_the_reader_is_stopped_twice(name):
+    assert '\n'.join(prose(name)).count('**Predict, then run.**') >= 2
 
 @pytest.mark.parametrize('name', COURSE)
 def test_close(name):
     "What to remember in three lines, where it stands in the paper, exercises, what comes next: in this order."
     text = '\n\n'.join(prose(name))
-    at = [text.index(s) for s in ('## What to remember', '**In the paper.**', '## Exercises', '\nNext: [')]
+    at = [text.index(s) for s in ('## What to remember', '**In the paper.**', '## Exercises',
+                                  '\nNext: [')]
     assert at == sorted(at)
     assert re.findall(r'^(\d)\. ', text[at[0]:at[1]], re.M) == ['1', '2', '3']
-    assert not re.search(r'\b[Ss]ection \d|\b[Ee]q(uation|\.) ?\(?\d|\bTable \d', text), 'the full text is not at hand'
+    assert not re.search(r'\b[Ss]ection \d|\b[Ee]q(uation|\.) ?\(?\d|\bTable \d',
+                         text), 'the full text is not at hand'
 
 @pytest.mark.parametrize('p', nbs, ids=lambda p: p.stem)
 def test_links_lead_somewhere(p):
-    for text in (source(c) for c in json.loads(p.read_text())['cells'] if c['cell_type'] == 'markdown'):
+    for text in (source(c) for c in json.loads(p.read_text())['cells']
+                 if c['cell_type'] == 'markdown'):
         for l in re.findall(r'\]\(([^)#\s]+)\)', text):
             if not re.match(r'https?:', l): assert (p.parent/l).exists(), l
-        assert not re.search(r'(!\[[^\]]*\]\(|<img[^>]+src=.)https?:', text), 'a picture from the web'
+        assert not re.search(r'(!\[[^\]]*\]\(|<img[^>]+src=.)https?:',
+                             text), 'a picture from the web'
 
 # the set-up cell
 def test_the_set_up_cell_is_the_same_everywhere():
@@ -56,9 +64,12 @@ def test_the_set_up_cell_is_the_same_everywhere():
 def set_up(monkeypatch, tmp_path, colab, returncode=0, **env):
     "Run the cell where nothing can be installed; return the pip command it would have run."
     ran = []
-    def run(command, **kw): ran.append(command); return subprocess.CompletedProcess(command, returncode, '', 'no such tag')
+    def run(command, **kw):
+        ran.append(command)
+        return subprocess.CompletedProcess(command, returncode, '', 'no such tag')
     for k in ('COLAB_RELEASE_TAG', 'DEMS_NB_WHEEL'): monkeypatch.delenv(k, raising=False)
-    for k, v in {**env, **(dict(COLAB_RELEASE_TAG='release') if colab else {})}.items(): monkeypatch.setenv(k, v)
+    for k, v in {**env, **(dict(COLAB_RELEASE_TAG='release') if colab else {})}.items():
+        monkeypatch.setenv(k, v)
     monkeypatch.chdir(tmp_path); monkeypatch.setattr(subprocess, 'run', run)
     exec(SETUP, {})
     return ran
@@ -68,7 +79,8 @@ def test_elsewhere_it_does_nothing(monkeypatch, tmp_path):
 
 def test_on_colab_it_installs_the_release_and_keeps_torch(monkeypatch, tmp_path):
     (command,) = set_up(monkeypatch, tmp_path, True)
-    assert command[:4] == [sys.executable, '-m', 'pip', 'install'] and command[-1].endswith(f'@v{cfg["version"]}')
+    assert command[:4] == [sys.executable, '-m', 'pip',
+                           'install'] and command[-1].endswith(f'@v{cfg["version"]}')
     kept = (tmp_path/command[command.index('-c') + 1]).read_text().split()
     assert kept == [f'{p}=={version(p)}' for p in ('torch', 'torchvision', 'numpy')]
 
@@ -76,14 +88,16 @@ def test_on_colab_it_takes_a_wheel(monkeypatch, tmp_path):
     assert set_up(monkeypatch, tmp_path, True, DEMS_NB_WHEEL='some.whl')[0][-1] == 'some.whl'
 
 def test_on_colab_a_failure_is_told(monkeypatch, tmp_path):
-    with pytest.raises(AssertionError, match='no such tag'): set_up(monkeypatch, tmp_path, True, returncode=1)
+    with pytest.raises(AssertionError, match='no such tag'):
+        set_up(monkeypatch, tmp_path, True, returncode=1)
 
 # the two pages
 rooms = [m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg]
 public = [f'{room}.{name}' for room in rooms
           for name in importlib.import_module(f'dems_nb.{room}').__all__]
 by_hand = [source(c) for c in cells('paper_map') if c['cell_type'] == 'markdown']
-made = [o['data']['text/markdown'] for c in cells('paper_map') for o in c.get('outputs', ()) if 'text/markdown' in o.get('data', {})]
+made = [o['data']['text/markdown'] for c in cells('paper_map') for o in c.get('outputs', ())
+        if 'text/markdown' in o.get('data', {})]
 index = ''.join(''.join(m) for m in made)
 dotted = lambda text: re.findall(r'`([a-z_]+(?:\.\w+)+)`', text)
 
@@ -95,7 +109,8 @@ def resolve(name):
         if not hasattr(thing, part) and isinstance(thing, type):
             from dems_nb.model import create_model
             if thing.__name__ == 'RegionalInteraction': thing = thing(8, 2)
-            elif thing.__name__ in ('ViT', 'DEMSViT'): thing = create_model({'ViT': 'vit_nano', 'DEMSViT': 'dems_nano'}[thing.__name__])
+            elif thing.__name__ in ('ViT', 'DEMSViT'):
+                thing = create_model({'ViT': 'vit_nano', 'DEMSViT': 'dems_nano'}[thing.__name__])
         thing = getattr(thing, part)
     return thing
 
@@ -113,7 +128,8 @@ rows = sorted({n for text in by_hand for n in dotted(text)})
 def test_every_row_of_the_map_resolves(name): resolve(name)
 
 def test_every_row_of_the_map_has_a_name():
-    table = [l for text in by_hand for l in text.splitlines() if l.startswith('| ') and not l.startswith('| in the')]
+    table = [l for text in by_hand for l in text.splitlines() if l.startswith('| ')
+             and not l.startswith('| in the')]
     assert len(table) > 30 and all(dotted(l) for l in table), [l for l in table if not dotted(l)]
 
 def test_a_wrong_row_would_be_noticed():
@@ -121,7 +137,8 @@ def test_a_wrong_row_would_be_noticed():
     with pytest.raises(ImportError): resolve('nowhere.TokenLayout')
 
 def test_the_glossary_is_linked_and_sorted_by_chapter():
-    words = re.findall(r'^\| \*\*(.+?)\*\* \|.*\[(\d\d)\]\((\S+)\) \|$', '\n'.join(prose('glossary')), re.M)
+    words = re.findall(r'^\| \*\*(.+?)\*\* \|.*\[(\d\d)\]\((\S+)\) \|$',
+                       '\n'.join(prose('glossary')), re.M)
     assert len(words) > 30 and len({w for w, *_ in words}) == len(words)
     assert [n for _, n, _ in words] == sorted(n for _, n, _ in words)
     for word, number, book in words:

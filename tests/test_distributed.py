@@ -4,18 +4,24 @@ from pathlib import Path
 from dems_nb.weights import read_safetensors
 
 root = Path(__file__).parent.parent
-pytest.importorskip('accelerate', reason='several processes need accelerate: pip install accelerate')
-plain = '--drop_path 0 --attn_drop 0 --mixup 0 --cutmix 0 --augment light --no-flip --shift 0'       # nothing drawn for each image
-flags = '--model dems_nano --dataset sample --n_train 640 --holdout 110 --batch_size 64 --epochs 2 --device cpu --precision fp32'
+pytest.importorskip('accelerate',
+                    reason='several processes need accelerate: pip install accelerate')
+# nothing drawn for each image
+plain = '--drop_path 0 --attn_drop 0 --mixup 0 --cutmix 0 --augment light --no-flip --shift 0'
+flags = ('--model dems_nano --dataset sample --n_train 640 --holdout 110 --batch_size 64 --epochs '
+         '2 --device cpu --precision fp32')
 
 def go(n, out, *more):
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    launch = [] if n == 1 else ['torch.distributed.run', '--nproc_per_node', str(n), '--master_port', str(port), '-m']
+    launch = [] if n == 1 else ['torch.distributed.run', '--nproc_per_node', str(n),
+                                '--master_port', str(port), '-m']
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', *launch, 'dems_nb.commands', 'pretrain', *flags.split(), '--output_dir', str(out), *more],
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', *launch, 'dems_nb.commands',
+                           'pretrain', *flags.split(), '--output_dir', str(out), *more],
                           env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return read_safetensors(out/'model.safetensors')[0], json.loads((out/'result.json').read_text()), done.stdout
+    return read_safetensors(out/'model.safetensors')[0], json.loads(
+        (out/'result.json').read_text()), done.stdout
 
 def apart(a, b): return max((a[k] - b[k]).abs().max().item() for k in a)
 
@@ -29,8 +35,12 @@ def test_two_processes_are_one(runs):
     (one, r1, _), (two, r2, said) = runs
     moved = max(v.abs().max().item() for v in two.values())
     assert moved > .1 and apart(one, two) < 1e-4
-    assert (r1['accuracy'], r1['data']['n_scored']) == (r2['accuracy'], r2['data']['n_scored']) and r2['data']['n_scored'] == 110
-    assert r2['loss'] == pytest.approx(r1['loss'], rel=1e-4) and (r1['processes'], r2['processes']) == (1, 2) and r1['images_seen'] == r2['images_seen'] == 1280
+    assert (r1['accuracy'], r1['data']['n_scored']) == (r2['accuracy'],
+                                                        r2['data']['n_scored']) and r2['data']['n_scored'] == 110
+    assert r2['loss'] == pytest.approx(r1['loss'],
+                                       rel=1e-4) and (r1['processes'],
+                                                      r2['processes']) == (
+                                                          1, 2) and r1['images_seen'] == r2['images_seen'] == 1280
 
 def test_only_the_first_process_writes_and_speaks(runs):
     said = runs[1][2]
@@ -64,15 +74,19 @@ def test_each_process_sees_its_half_and_ends_with_the_same_weights(tmp_path):
     "With augmentation, mixing and drop path: gradients are averaged, so the weights stay equal to the bit."
     (tmp_path/'check.py').write_text(CHECK)
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', str(port), str(tmp_path/'check.py')],
-                          env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run',
+                           '--nproc_per_node', '2', '--master_port', str(port),
+                           str(tmp_path/'check.py')],
+                          env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)},
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and 'ALL GOOD' in done.stdout, done.stdout + done.stderr[-3000:]
 
 def test_resume_in_two_processes(tmp_path):
     "A run of two processes, stopped by losing its second epoch's checkpoint, goes on to the same weights."
     from dems_nb import learner as L, run as R
     whole = go(2, tmp_path/'whole', '--save_every', '0')[0]
-    tensors, notes = R.read_checkpoint(tmp_path/'whole/checkpoint.previous.safetensors')               # in the last epoch, after its last step
+    # in the last epoch, after its last step
+    tensors, notes = R.read_checkpoint(tmp_path/'whole/checkpoint.previous.safetensors')
     assert (notes['epoch'], notes['step']) == (1, 10)
     older = tmp_path/'whole/checkpoint.previous.safetensors'
     assert apart(go(2, tmp_path/'part', '--resume', str(older))[0], whole) == 0.

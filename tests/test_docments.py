@@ -5,19 +5,23 @@ from pathlib import Path
 root = Path(__file__).parent.parent
 modules = sorted(p for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_'))
 modules += [root/'dems_nb/checks/core.py', root/'dems_nb/checks/progress.py']
-EVENTS = {'before_fit', 'after_fit', 'before_epoch', 'after_epoch', 'before_batch', 'after_batch', 'after_pred', 'forward', 'close', 'mix', 'accumulate'}    # fastai's and torch's own, and overrides
+# fastai's and torch's own, and overrides
+EVENTS = {'before_fit', 'after_fit', 'before_epoch', 'after_epoch', 'before_batch', 'after_batch',
+          'after_pred', 'forward', 'close', 'mix', 'accumulate'}
 
 def complaints(text):
     "What a module's public definitions leave unsaid."
     code, lines, out = ast.parse(text), text.splitlines(), []
-    public = ast.literal_eval(next(n.value for n in code.body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__'))
+    public = ast.literal_eval(next(n.value for n in code.body if isinstance(n, ast.Assign)
+                                   and getattr(n.targets[0], 'id', '') == '__all__'))
 
     def arguments(f, name):
         a = f.args
         named = [*a.posonlyargs, *a.args, *a.kwonlyargs]
         for arg in named:
             if arg.arg in ('self', 'cls'): continue
-            if '#' not in lines[arg.lineno-1]: out.append(f'{name}: argument {arg.arg} has no docment')
+            if '#' not in lines[arg.lineno-1]:
+                out.append(f'{name}: argument {arg.arg} has no docment')
     def doc(node, name):
         d = ast.get_docstring(node)
         if not d: out.append(f'{name} has no docstring')
@@ -27,9 +31,12 @@ def complaints(text):
         if isinstance(node, ast.ClassDef) and node.name in public:
             doc(node, node.name)
             for f in node.body:
-                if isinstance(f, ast.AnnAssign) and '#' not in lines[f.lineno-1]: out.append(f'{node.name}.{f.target.id} has no docment')
+                if isinstance(f, ast.AnnAssign) and '#' not in lines[f.lineno-1]:
+                    out.append(f'{node.name}.{f.target.id} has no docment')
                 if not isinstance(f, ast.FunctionDef): continue
-                if f.name == '__init__' or (not f.name.startswith('_') and f.name not in EVENTS and f.args.args[1:]): arguments(f, f'{node.name}.{f.name}')
+                if f.name == '__init__' or (not f.name.startswith('_') and f.name not in EVENTS
+                                            and f.args.args[1:]):
+                    arguments(f, f'{node.name}.{f.name}')
         if isinstance(node, ast.FunctionDef):
             patched = any('patch' in ast.unparse(d) for d in node.decorator_list)
             if patched:
@@ -46,7 +53,10 @@ def test_every_public_name_is_documented(module):
 
 @pytest.mark.parametrize('code, said', [
     ("__all__ = ['f']\ndef f(\n    x, # a tensor\n): return x", 'f has no docstring'),
-    ("__all__ = ['f']\ndef f(\n    x, # a tensor\n    y=1,\n):\n    'Add one to a tensor, slowly.'", 'f: argument y has no docment'),
-    ("__all__ = ['C']\nclass C:\n    'A thing that holds one number.'\n    def __init__(self, x): self.x = x", 'C.__init__: argument x has no docment'),
-    ("__all__ = ['C']\n@patch\ndef f(self:C, y):\n    'Add one to a tensor, slowly.'", 'C.f: argument y has no docment')])
+    ("__all__ = ['f']\ndef f(\n    x, # a tensor\n    y=1,\n):\n    'Add one to a tensor, slowly.'",
+     'f: argument y has no docment'),
+    ("__all__ = ['C']\nclass C:\n    'A thing that holds one number.'\n    def __init__(self, x): "
+     "self.x = x", 'C.__init__: argument x has no docment'),
+    ("__all__ = ['C']\n@patch\ndef f(self:C, y):\n    'Add one to a tensor, slowly.'",
+     'C.f: argument y has no docment')])
 def test_the_check_notices(code, said): assert said in complaints(code)

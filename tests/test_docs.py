@@ -9,31 +9,39 @@ root = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location('build_docs', root/'docs/build.py')
 build = importlib.util.module_from_spec(spec); spec.loader.exec_module(build)
 books = [p.relative_to(root/'nbs').with_suffix('').as_posix() for p in build.notebooks()]
-modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_' and not m.ispkg)
+modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.name[0] != '_'
+                 and not m.ispkg)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     "The built site; warnings are errors."
-    if not all(importlib.util.find_spec(m) for m in ('sphinx', 'myst_nb', 'furo')): pytest.skip(f'the site needs Sphinx: {build.INSTALL}')
+    if not all(importlib.util.find_spec(m) for m in ('sphinx', 'myst_nb', 'furo')):
+        pytest.skip(f'the site needs Sphinx: {build.INSTALL}')
     out = tmp_path_factory.mktemp('site')
-    done = subprocess.run([sys.executable, '-W', 'ignore', str(root/'docs/build.py'), str(out)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-W', 'ignore', str(root/'docs/build.py'), str(out)],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return out/'html'
 
 # before any building
 def test_the_first_page_names_every_notebook():
     listed = re.findall(r'<(.+?)>', build.contents()['source'])
-    assert listed[0] == 'explorer' and sorted(listed[1:]) == sorted(b for b in books if b != 'index')
+    assert listed[0] == 'explorer' and sorted(listed[1:]) == sorted(
+        b for b in books if b != 'index')
     assert [b[:2] for b in listed[1:10]] == [f'{i:02}' for i in range(9)]
 
 def test_links_out_of_the_notebooks_are_addresses():
     at = root/'nbs/tutorials/x.ipynb'
-    assert build.absolute('[a](../../results/demo/table.csv)', at) == f'[a](<{build.source_url()}/results/demo/table.csv>)'
-    for same in ('[a](../00_layout.ipynb)', '[a](https://example.org/b)', '[a](#here)', '![p](../images/viewer.png)'): assert build.absolute(same, at) == same
+    assert build.absolute('[a](../../results/demo/table.csv)',
+                          at) == f'[a](<{build.source_url()}/results/demo/table.csv>)'
+    for same in ('[a](../00_layout.ipynb)', '[a](https://example.org/b)', '[a](#here)',
+                 '![p](../images/viewer.png)'):
+        assert build.absolute(same, at) == same
 
 def test_only_one_title_a_page():
     for p in build.notebooks():
-        titles = [c for c in build.page(p)['cells'] if c['cell_type'] == 'markdown' and re.match('# ', ''.join(c['source']))]
+        titles = [c for c in build.page(p)['cells'] if c['cell_type'] == 'markdown'
+                  and re.match('# ', ''.join(c['source']))]
         assert len(titles) == 1, p
 
 # the pages
@@ -54,15 +62,20 @@ def test_links_lead_somewhere(site):
         for to in re.findall(r'<a[^>]* href="([^"]+)"', p.read_text()):
             url = urlsplit(html.unescape(to))
             if url.scheme or not url.path: continue
-            if url.path.endswith('.ipynb') or not (p.parent/unquote(url.path)).exists(): wrong.append(f'{p.relative_to(site)}: {to}')
+            if url.path.endswith('.ipynb') or not (p.parent/unquote(url.path)).exists():
+                wrong.append(f'{p.relative_to(site)}: {to}')
     assert not wrong, wrong
 
-LOADS = r'<(?:script|img|iframe|video|audio|source|embed)\b[^>]*\bsrc="?(?:https?:)?//[^">\s]+|<link\b(?![^>]*rel="canonical")[^>]*href="?(?:https?:)?//[^">\s]+|url\(["\']?(?:https?:)?//[^)]+|@import[^;]*//'
+LOADS = (r'<(?:script|img|iframe|video|audio|source|embed)\b[^>]*\bsrc="?(?:https?:)?//[^">\s]+|<link\b(?![^>]*rel="canonical")[^>]*href="?(?:https?:)?//[^">\s]+|url\(["\']?(?:https?:)?//[^)]+|@import[^;]*//')
 
 def test_no_page_asks_the_network(site):
-    for p in [*site.rglob('*.html'), *site.rglob('*.css')]: assert not (found := re.findall(LOADS, p.read_text())), (p.relative_to(site), found)
+    for p in [*site.rglob('*.html'), *site.rglob('*.css')]:
+        assert not (found := re.findall(LOADS, p.read_text())), (p.relative_to(site), found)
 
-@pytest.mark.parametrize('text', ['<script async src="https://cdn.example/x.js">', '<link rel="stylesheet" href="//fonts.example/a.css">', 'a { background: url("http://example.org/a.png") }'])
+@pytest.mark.parametrize('text',
+                         ['<script async src="https://cdn.example/x.js">',
+                          '<link rel="stylesheet" href="//fonts.example/a.css">',
+                          'a { background: url("http://example.org/a.png") }'])
 def test_the_check_of_the_network_notices(text): assert re.search(LOADS, text)
 
 # the API
@@ -71,19 +84,27 @@ def plain(text): return ' '.join(html.unescape(re.sub(r'<[^>]+>', '', text)).spl
 def described(text):
     "The public definitions of a module and their commented arguments and fields: {name: [(argument, comment)]}."
     code, lines, out = ast.parse(text), text.splitlines(), {}
-    public = ast.literal_eval(next(n.value for n in code.body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__'))
+    public = ast.literal_eval(next(n.value for n in code.body if isinstance(n, ast.Assign)
+                                   and getattr(n.targets[0], 'id', '') == '__all__'))
     comment = lambda n: re.sub('`', '', lines[n.lineno - 1].rpartition('# ')[2]).strip()
     def of(f): # a comment belongs to the last argument of its line
-        last = {a.lineno: a for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)}.values()
-        return [(a.arg, comment(a)) for a in last if a.arg not in ('self', 'cls') and '# ' in lines[a.lineno - 1]]
+        last = {a.lineno: a for a in (*f.args.posonlyargs, *f.args.args,
+                                      *f.args.kwonlyargs)}.values()
+        return [(a.arg, comment(a)) for a in last if a.arg not in ('self', 'cls')
+                and '# ' in lines[a.lineno - 1]]
     for n in code.body:
         if isinstance(n, ast.ClassDef) and n.name in public:
-            out[n.name] = [(f.target.id, comment(f)) for f in n.body if isinstance(f, ast.AnnAssign)]
+            out[n.name] = [(f.target.id, comment(f)) for f in n.body
+                           if isinstance(f, ast.AnnAssign)]
             for f in n.body:
                 if isinstance(f, ast.FunctionDef) and f.name == '__init__': out[n.name] += of(f)
         elif isinstance(n, ast.FunctionDef):
             if any('patch' in ast.unparse(d) for d in n.decorator_list):
-                if not n.name.startswith('_') and ast.get_docstring(n): out[f'{ast.unparse(n.args.args[0].annotation)}.{n.name}'] = of(ast.FunctionDef(n.name, ast.arguments(n.args.posonlyargs, n.args.args[1:], n.args.vararg, n.args.kwonlyargs)))
+                if not n.name.startswith('_') and ast.get_docstring(n):
+                    out[f'{ast.unparse(n.args.args[0].annotation)}.{n.name}'] = of(
+                        ast.FunctionDef(n.name,
+                                        ast.arguments(n.args.posonlyargs, n.args.args[1:],
+                                                      n.args.vararg, n.args.kwonlyargs)))
             elif n.name in public: out[n.name] = of(n)
     return {**{n: [] for n in public}, **out}
 
@@ -91,23 +112,30 @@ def undescribed(module, page):
     "What the page of a module leaves out."
     wrong = []
     for name, arguments in described((root/f'dems_nb/{module}.py').read_text()).items():
-        found = re.search(rf'id="dems_nb\.{module}\.{re.escape(name)}"(.*?)(?=<dt class="sig |\Z)', page, re.S)
+        found = re.search(rf'id="dems_nb\.{module}\.{re.escape(name)}"(.*?)(?=<dt class="sig |\Z)',
+                          page, re.S)
         if not found: wrong.append(name); continue
         text = plain(found[1])
-        wrong += [f'{name}: {k}' for k, comment in arguments if ' '.join(f'{k} – {comment}'.split()) not in text]
+        wrong += [f'{name}: {k}'
+                  for k, comment in arguments if ' '.join(f'{k} – {comment}'.split()) not in text]
     return wrong
 
 @pytest.mark.parametrize('module', modules)
-def test_every_public_name_has_its_parameters_described(site, module): assert not undescribed(module, (site/f'api/{module}.html').read_text())
+def test_every_public_name_has_its_parameters_described(site, module):
+    assert not undescribed(module, (site/f'api/{module}.html').read_text())
 
 def test_the_check_of_the_api_notices(site):
     page = (site/'api/layout.html').read_text()
     assert described((root/'dems_nb/layout.py').read_text())['correspondence_map']
-    assert any('correspondence_map: fine_grid' in w for w in undescribed('layout', page.replace('<strong>fine_grid</strong>', '')))
-    assert 'correspondence_map' in undescribed('layout', page.replace('id="dems_nb.layout.correspondence_map"', ''))
+    assert any('correspondence_map: fine_grid' in w
+               for w in undescribed('layout', page.replace('<strong>fine_grid</strong>', '')))
+    assert 'correspondence_map' in undescribed('layout',
+                                               page.replace(
+                                                   'id="dems_nb.layout.correspondence_map"', ''))
 
 def test_a_recipe_describes_inherited_fields_and_no_page_shows_an_address_in_memory(site):
-    assert 'p0 – for \'paper\', the probability at the start' in plain((site/'api/learner.html').read_text().partition('id="dems_nb.learner.Recipe"')[2])
+    assert 'p0 – for \'paper\', the probability at the start' in plain(
+        (site/'api/learner.html').read_text().partition('id="dems_nb.learner.Recipe"')[2])
     for p in (site/'api').glob('*.html'): assert not re.search(r' at 0x[0-9a-f]+', p.read_text()), p
 
 # in a browser
@@ -120,7 +148,8 @@ def browser():
 @pytest.fixture
 def page(browser):
     "A page that reaches nothing outside; what it asks for there, and its errors, fail the test."
-    context, wrong = browser.new_context(viewport=dict(width=1300, height=900), color_scheme='light'), []
+    context, wrong = browser.new_context(viewport=dict(width=1300, height=900),
+                                         color_scheme='light'), []
     def refuse(route): wrong.append(route.request.url); route.abort()
     context.route(re.compile('^(https?|wss?):'), refuse)
     page = context.new_page()
@@ -135,11 +164,14 @@ def test_pages_load_without_the_network(site, page):
 def test_search_finds_a_name(site, page):
     page.goto((site/'search.html').as_uri() + '?q=correspondence_map')
     page.wait_for_selector('#search-results li a')
-    assert any('api/layout.html#dems_nb.layout.correspondence_map' in a.get_attribute('href') for a in page.locator('#search-results li a').all())
+    assert any('api/layout.html#dems_nb.layout.correspondence_map' in a.get_attribute('href')
+               for a in page.locator('#search-results li a').all())
 
 def test_dark_mode_switches(site, page):
     page.goto((site/'00_layout.html').as_uri())
-    brightness = lambda: sum(map(int, re.findall(r'\d+', page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3]))
+    brightness = lambda: sum(map(int, re.findall(r'\d+',
+                                                 page.evaluate(
+                                                     "getComputedStyle(document.body).backgroundColor"))[:3]))
     seen = {}
     for _ in range(3):
         page.locator('button.theme-toggle:visible').first.click()
@@ -151,7 +183,8 @@ def test_the_viewer_works_in_the_page(site, page):
     from dems_nb.weights import load_bundled
     layout = load_bundled().layout
     page.goto((site/'11_viewer.html').as_uri())
-    viewers = [v for v in page.locator('.dems-viewer').all() if v.locator('.strip rect[data-kind=token]').count() == layout.n_tokens]
+    viewers = [v for v in page.locator('.dems-viewer').all()
+               if v.locator('.strip rect[data-kind=token]').count() == layout.n_tokens]
     assert viewers
     for position in (3, 70, 83):
         viewers[-1].locator(f'.panel rect[data-kind=token][data-i="{position}"]').hover()
@@ -163,11 +196,13 @@ def test_the_explorer_is_alive_in_its_page(site, page):
     assert explorer.locator('.best').inner_text().startswith('Ankle boot')
     explorer.locator('.samples button').nth(1).click()
     explorer.locator('.panel rect[data-i="83"]').click()
-    assert explorer.evaluate('e => [e.explorer.state.picture, e.explorer.state.token]') == [1, [0, 83]]
+    assert explorer.evaluate('e => [e.explorer.state.picture, e.explorer.state.token]') == [
+        1, [0, 83]]
     assert explorer.bounding_box()['width'] > 700
 
 def test_narrow_pages_do_not_scroll_sideways(site, page):
     page.set_viewport_size(dict(width=400, height=800))
-    for name in ('index', 'explorer', '00_layout', '11_viewer', 'tutorials/finetune', 'api/data', 'paper_map'):
+    for name in ('index', 'explorer', '00_layout', '11_viewer', 'tutorials/finetune', 'api/data',
+                 'paper_map'):
         page.goto((site/f'{name}.html').as_uri())
         assert page.evaluate('document.documentElement.scrollWidth') <= 400, name

@@ -19,7 +19,8 @@ def browser():
 @pytest.fixture
 def page(browser):
     "A page that asks for nothing: any request but of data and of files that it holds itself, and any error, fails the test."
-    context, wrong = browser.new_context(viewport=dict(width=1280, height=900), color_scheme='light'), []
+    context, wrong = browser.new_context(viewport=dict(width=1280, height=900),
+                                         color_scheme='light'), []
     page = context.new_page()
     def asked(r):
         if not re.match('data:|blob:|about:|file:.*[.]html', r.url): wrong.append(r.url)
@@ -38,7 +39,8 @@ def untidy(model, by=.05):
         for p in model.parameters(): p.add_(by*torch.randn_like(p))
     return model.eval()
 
-other_sizes = dict(image_size=48, patch_sizes=(3, 6, 12, 24), in_chans=3, n_classes=7, dim=36, depth=4,
+other_sizes = dict(image_size=48, patch_sizes=(3, 6, 12, 24), in_chans=3, n_classes=7, dim=36,
+                   depth=4,
                    heads=3, mlp_ratio=2.5, mix_before=(2, 4), n_mixed=(6, 5))
 MODELS = {'bundled': load_bundled, 'vit_nano': lambda: untidy(create_model('vit_nano', in_chans=1)),
           'colour': lambda: untidy(create_model('dems_nano')),
@@ -47,7 +49,8 @@ names = lambda model: [f'class {i}' for i in range(model.config['n_classes'])]
 
 def open_explorers(page, *pages, body=''):
     page.set_content(f'<!doctype html><body {body}>' + '<hr>'.join(p.html for p in pages))
-    return [page.locator('.dems-explorer').nth(i) for i in range(page.locator('.dems-explorer').count())]
+    return [page.locator('.dems-explorer').nth(i)
+            for i in range(page.locator('.dems-explorer').count())]
 
 @pytest.fixture(scope='module')
 def bundled(): return load_bundled(), explore(load_bundled(), fashion_classes)
@@ -57,7 +60,8 @@ def explorer(page, bundled): return open_explorers(page, bundled[1])[0]
 
 # what the page holds
 def state(e): return e.evaluate('e => e.explorer.state')
-def put(e, **change): e.evaluate('(e, c) => { e.explorer.state = {...e.explorer.state, ...c} }', change)
+def put(e, **change):
+    e.evaluate('(e, c) => { e.explorer.state = {...e.explorer.state, ...c} }', change)
 def said(e): return e.locator('.said').inner_text()
 def do(e, name): e.locator(f'[data-do={name}]').click()
 def floats(text): return torch.from_numpy(np.frombuffer(base64.b64decode(text), np.float32).copy())
@@ -85,10 +89,12 @@ def stages(model, pictures):
         As.append((q @ k.mT / q.shape[-1]**.5).softmax(-1))
     hooks = [b.register_forward_hook(lambda m, inp, out: blocks.append(out)) for b in model.blocks]
     hooks += [b.attn.qkv.register_forward_hook(weigh) for b in model.blocks]
-    hooks += [i.register_forward_hook(lambda m, inp, out: Ds.append(m.weights(inp[0]))) for i in getattr(model, 'interactions', ())]
+    hooks += [i.register_forward_hook(lambda m, inp, out: Ds.append(m.weights(inp[0])))
+              for i in getattr(model, 'interactions', ())]
     with torch.no_grad(): found = dict(logits=model(x), sequence=model.sequence(x))
     for h in hooks: h.remove()
-    for name, parts in (('block', blocks), ('attention', As), ('D', Ds)): found |= {f'{name} {k}': v for k, v in enumerate(parts, 1)}
+    for name, parts in (('block', blocks), ('attention', As), ('D', Ds)):
+        found |= {f'{name} {k}': v for k, v in enumerate(parts, 1)}
     return {k: v.flatten(1) for k, v in found.items()}
 
 RUN = f'''(e, pictures) => pictures.map(text => {{
@@ -115,7 +121,8 @@ def test_every_stage_is_pytorchs(page, name):
             for i, got in enumerate(e.evaluate(RUN, sent)):
                 assert got.keys() == want.keys()
                 for k, v in want.items():
-                    worst[p][k] = max(worst[p].get(k, 0), (floats(got[k]) - v[i]).abs().max().item())
+                    worst[p][k] = max(worst[p].get(k, 0),
+                                      (floats(got[k]) - v[i]).abs().max().item())
     for p, eps in pages.items():
         off = {k: w/largest[k] for k, w in worst[p].items()}
         print(name, p, {k: f'{v:.1e}' for k, v in off.items()})
@@ -126,19 +133,25 @@ def test_the_comparison_notices(page, bundled):
     model = load_bundled()
     with torch.no_grad(): model.blocks[3].mlp[2].bias[5] += .01
     e, = open_explorers(page, bundled[1])
-    want, got = stages(model, sample_images(1).x), e.evaluate(RUN, [coded(sample_images(1).x[0])])[0]
-    assert near(floats(got['block 3']), want['block 3'][0]) and not near(floats(got['block 4']), want['block 4'][0], 1e-3)
+    want, got = stages(model, sample_images(1).x), e.evaluate(
+        RUN, [coded(sample_images(1).x[0])])[0]
+    assert near(floats(got['block 3']),
+                want['block 3'][0]) and not near(floats(got['block 4']), want['block 4'][0], 1e-3)
 
 @pytest.mark.parametrize('name', MODELS)
 def test_without_tokens_it_answers_as_pytorch_does(page, name):
     model = MODELS[name]()
-    layout, img = model.layout, torch.randint(0, 256, (model.config['in_chans'], *[model.layout.image_size]*2), dtype=torch.uint8)
+    layout, img = model.layout, torch.randint(0, 256,
+                                              (model.config['in_chans'],
+                                               *[model.layout.image_size]*2), dtype=torch.uint8)
     e, = open_explorers(page, explore(model, names(model), [img], precision='float'))
     per, n = layout.tokens_per_region, layout.n_tokens
-    cuts = [[], [0], [n - 1], torch.randperm(n)[:n//2].tolist(), list(range(per)), list(range(n - 1)), list(range(n))]
+    cuts = [[], [0], [n - 1], torch.randperm(n)[:n//2].tolist(), list(range(per)),
+            list(range(n - 1)), list(range(n))]
     for cut in cuts:
         put(e, cut=cut)
-        assert near(logits(e), answer_without(model, img, cut), 1e-4*(1 + answer(model, img).abs().max().item())), cut
+        assert near(logits(e), answer_without(model, img, cut),
+                    1e-4*(1 + answer(model, img).abs().max().item())), cut
 
 def test_answer_without_is_a_shorter_sequence():
     "By hand, for a model without interactions: the tokens are taken out of the sequence, and no more."
@@ -148,8 +161,10 @@ def test_answer_without_is_a_shorter_sequence():
         for b in model.blocks: x = b(x)
         want = model.head(model.norm(x[:, 0]))[0]
     model.train()
-    assert near(answer_without(model, img, [0, 1, 2]), want, 1e-5) and model.training and model.blocks[0].training
-    with pytest.raises(IndexError, match='position 64 is out of range'): answer_without(model, img, [64])
+    assert near(answer_without(model, img, [0, 1, 2]), want,
+                1e-5) and model.training and model.blocks[0].training
+    with pytest.raises(IndexError, match='position 64 is out of range'):
+        answer_without(model, img, [64])
 
 # the questions
 
@@ -180,7 +195,8 @@ def test_what_lights_up_is_what_python_says(page):
         assert near(read(e, 'e.explorer.found.pixels'), provenance(model, img, blocks=blocks)[10])
     for k in (1, 3, 4):
         put(e, mode='provenance', attention=True, block=k, token=[[0, 1, 2][(k > 1) + (k > 3)], -1])
-        assert near(read(e, 'e.explorer.found.pixels'), provenance(model, img, blocks=k, attention=True)[0])
+        assert near(read(e, 'e.explorer.found.pixels'),
+                    provenance(model, img, blocks=k, attention=True)[0])
 
 def test_the_panels_show_these_weights_and_the_legend_their_size(explorer, bundled):
     model, img = bundled[0], sample_images(10).x[9]
@@ -188,29 +204,33 @@ def test_the_panels_show_these_weights_and_the_legend_their_size(explorer, bundl
     want = mixing_weights(model, _model_input(model, img))[0][3, :, 3]
     for t in range(21):
         assert abs(float(rect(explorer, 63 + t).get_attribute('data-w')) - want[t]) < 1e-5
-        assert abs(float(rect(explorer, 63 + t).get_attribute('fill-opacity')) - .78*want[t]/want.max()) < 1e-4
+        assert abs(float(rect(explorer, 63 + t).get_attribute('fill-opacity')) - .78*want[t]
+                   /want.max()) < 1e-4
     assert f'0 to {100*want.max():.1f} %' in explorer.locator('.legend').inner_text()
     shares = [float(s.rstrip(' %')) for s in explorer.locator('.share').all_inner_texts()]
     assert abs(sum(shares) - 100) < 1e-6
-    for k, s in enumerate(shares): assert abs(s - 100*want[model.layout.scale[63:] == k].sum()) < .11
+    for k, s in enumerate(shares):
+        assert abs(s - 100*want[model.layout.scale[63:] == k].sum()) < .11
     parts = [float(v) for v in re.findall(r'([\d.]+) %', said(explorer))]
     assert parts == shares and said(explorer).startswith('Mixed token 3 of region 3 is made of')
 
 def test_pointing_shows_and_clicking_chooses(page, explorer, bundled):
     layout = bundled[0].layout
     rect(explorer, 7).hover()
-    assert said(explorer).startswith('Token 7, the 4-pixel patch') and state(explorer)['token'] == [0, 79]
+    assert said(explorer).startswith('Token 7, the 4-pixel patch') and state(explorer)['token'] == [
+        0, 79]
     page.mouse.move(2, 2)
     assert said(explorer).startswith('Token 79')
     rect(explorer, 40).click()
     assert state(explorer)['token'] == [0, 40]
-    lit_now = explorer.evaluate("e => [...e.shadowRoot.querySelectorAll('.panel rect[data-w]')].map(r => +r.dataset.i).sort((a, b) => a - b)")
+    lit_now = explorer.evaluate("e => [...e.shadowRoot.querySelectorAll('.panel "
+                                "rect[data-w]')].map(r => +r.dataset.i).sort((a, b) => a - b)")
     assert lit_now == layout.linked(40).tolist()
     explorer.locator('.strip rect[data-kind=mixed1][data-i="9"]').click()
     explorer.locator('input[value=mixing]').check(force=True)
     assert state(explorer)['token'] == [1, 9] and state(explorer)['mode'] == 'mixing'
     explorer.locator('.matrices rect[data-kind=mixed2][data-i="2"]').click()
-    assert state(explorer)['token'] == [2, 4*1 + 2]                                     # the column, in the region that was shown
+    assert state(explorer)['token'] == [2, 4*1 + 2]  # the column, in the region that was shown
     explorer.locator('input[value=attention]').check(force=True)
     assert state(explorer)['block'] == 5
     explorer.locator('select[name=block]').select_option(value='1')
@@ -231,7 +251,8 @@ def drag(page, explorer, *places):
 def test_draw_erase_undo_invert(page, explorer, bundled):
     model = bundled[0]
     do(explorer, 'clear')
-    assert not pixels(explorer, model).any() and near(logits(explorer), answer(model, torch.zeros(1, 32, 32)))
+    assert not pixels(explorer, model).any() and near(logits(explorer),
+                                                      answer(model, torch.zeros(1, 32, 32)))
     drag(page, explorer, (4.5, 20.5), (27.5, 20.5))
     drawn = pixels(explorer, model)
     assert (drawn[0, 20, 5:27] == 255).all() and not drawn[0, :17].any() and not drawn[0, 24:].any()
@@ -241,7 +262,8 @@ def test_draw_erase_undo_invert(page, explorer, bundled):
     do(explorer, 'erase')
     drag(page, explorer, (16.5, 10.5), (16.5, 30.5))
     erased = pixels(explorer, model)
-    assert erased[0, 20, 16] == 0 and erased[0, 20, 6] == 255 and near(logits(explorer), answer(model, erased))
+    assert erased[0, 20, 16] == 0 and erased[0, 20, 6] == 255 and near(logits(explorer),
+                                                                       answer(model, erased))
     do(explorer, 'undo'); assert pixels(explorer, model).equal(drawn)
     do(explorer, 'draw')
     drag(page, explorer, (4.5, 20.5), (27.5, 20.5))
@@ -268,10 +290,13 @@ def test_choose_and_shift(page, explorer, bundled):
     for key in ('ArrowRight', 'ArrowRight', 'ArrowDown'): page.keyboard.press(key)
     moved = torch.zeros_like(img)
     moved[:, 1:, 2:] = img[:, :-1, :-2]
-    assert state(explorer)['shift'] == [2, 1] and pixels(explorer, model).equal(moved) and near(logits(explorer), answer(model, moved))
-    assert explorer.locator('.track u').first.is_visible()                              # where the bars were before the shift
+    assert state(explorer)['shift'] == [2, 1] and pixels(explorer,
+                                                         model).equal(moved) and near(
+                                                             logits(explorer), answer(model, moved))
+    assert explorer.locator('.track u').first.is_visible()  # where the bars were before the shift
     for name in ('left', 'left', 'up'): explorer.get_by_label(f'shift {name} by a pixel').click()
-    assert state(explorer)['shift'] == [0, 0] and pixels(explorer, model).equal(img)    # nothing was lost at the border
+    # nothing was lost at the border
+    assert state(explorer)['shift'] == [0, 0] and pixels(explorer, model).equal(img)
     page.keyboard.press('Tab')
     explorer.locator('.easel canvas').focus()
     page.keyboard.press('Control+z'); assert state(explorer)['shift'] == [0, 1]
@@ -299,10 +324,13 @@ def give(page, e, text, how='drop', name='a.png', type='image/png'):
 def test_a_file_of_the_models_size_comes_as_it_is(page, explorer, bundled, how):
     img = torch.randint(0, 256, (1, 32, 32), dtype=torch.uint8)
     if how == 'choose':
-        explorer.locator('input[type=file]').set_input_files(dict(name='a.png', mimeType='image/png', buffer=base64.b64decode(png(img[0].numpy()))))
-        page.wait_for_function("typeof document.querySelector('.dems-explorer').explorer.state.picture == 'string'")
+        explorer.locator('input[type=file]').set_input_files(
+            dict(name='a.png', mimeType='image/png', buffer=base64.b64decode(png(img[0].numpy()))))
+        page.wait_for_function(
+            "typeof document.querySelector('.dems-explorer').explorer.state.picture == 'string'")
     else: assert give(page, explorer, png(img[0].numpy()), how) == ''
-    assert pixels(explorer, bundled[0]).equal(img) and near(logits(explorer), answer(bundled[0], img))
+    assert pixels(explorer, bundled[0]).equal(img) and near(logits(explorer),
+                                                            answer(bundled[0], img))
 
 @pytest.mark.parametrize('shape', [(64, 90, 3), (300, 200, 3), (20, 31, 3)])
 @pytest.mark.parametrize('name', ['bundled', 'colour'])
@@ -314,7 +342,8 @@ def test_a_file_of_another_size_is_cut_square_and_resized_as_the_recipe_does(pag
     h, w, _ = shape
     side = min(h, w)
     x = torch.from_numpy(a).permute(2, 0, 1)[None].float()/255
-    if name == 'bundled': x = (x*torch.tensor([.299, .587, .114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    if name == 'bundled':
+        x = (x*torch.tensor([.299, .587, .114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     want = 255*resized_crop(x, torch.tensor([[(h - side)//2, (w - side)//2, side, side]]), 32)[0]
     assert (pixels(e, model).float() - want).abs().max() <= .51
 
@@ -324,32 +353,44 @@ def test_colour_is_drawn_in_colour(page):
     do(e, 'clear')
     e.locator('input[type=color]').fill('#20c040')
     drag(page, e, (10.5, 10.5), (20.5, 10.5))
-    assert pixels(e, model)[:, 10, 15].tolist() == [0x20, 0xc0, 0x40] and near(logits(e), answer(model, pixels(e, model)))
+    assert pixels(e, model)[:, 10, 15].tolist() == [0x20, 0xc0,
+                                                    0x40] and near(logits(e),
+                                                                   answer(model, pixels(e, model)))
 
 def test_cut_out_and_put_back(page, explorer, bundled):
     model, img = bundled[0], sample_images(10).x[9]
     layout = model.layout
     rect(explorer, 83).click()
     do(explorer, 'cut')
-    assert state(explorer)['cut'] == [83] and near(logits(explorer), answer_without(model, img, [83])) and 'is cut out' in said(explorer)
+    assert state(explorer)['cut'] == [83] and near(logits(explorer),
+                                                   answer_without(model, img,
+                                                                  [83])) and 'is cut out' in said(
+                                                                      explorer)
     assert explorer.locator('.panel path.gone').nth(2).get_attribute('d').startswith('M16 16')
     do(explorer, 'cut'); assert state(explorer)['cut'] == []
     do(explorer, 'cut-kin')
     gone = sorted([83, *layout.linked(83).tolist()])
-    assert state(explorer)['cut'] == gone and near(logits(explorer), answer_without(model, img, gone))
+    assert state(explorer)['cut'] == gone and near(logits(explorer),
+                                                   answer_without(model, img, gone))
     explorer.locator('.strip rect[data-kind=mixed1][data-i="24"]').click()
     assert 'is not there' in said(explorer)
     do(explorer, 'back-in'); assert near(logits(explorer), answer(model, img))
     put(explorer, mode='provenance', attention=True, block=6, token=[2, -1])
     do(explorer, 'cut-lit')
     most = provenance(model, img, attention=True)[0, 1:].topk(10).indices.sort().values.tolist()
-    assert state(explorer)['cut'] == most and near(logits(explorer), answer_without(model, img, most))
-    bars = [float(v) for v in explorer.evaluate("e => [...e.shadowRoot.querySelectorAll('.answer li')].map(l => l.dataset.p)")]
+    assert state(explorer)['cut'] == most and near(logits(explorer),
+                                                   answer_without(model, img, most))
+    bars = [float(v)
+            for v in explorer.evaluate("e => [...e.shadowRoot.querySelectorAll('.answer "
+                                       "li')].map(l => l.dataset.p)")]
     assert near(torch.tensor(bars), answer_without(model, img, most).softmax(0), 1e-5)
 
 # keys
 
-def focused(page): return page.evaluate("(() => { const e = document.activeElement?.shadowRoot?.activeElement; return e && (e.dataset.i ? [e.dataset.kind, +e.dataset.i] : e.tagName) })()")
+def focused(page):
+    return page.evaluate("(() => { const e = document.activeElement?.shadowRoot?.activeElement; "
+                         "return e && (e.dataset.i ? [e.dataset.kind, +e.dataset.i] : e.tagName) "
+                         "})()")
 
 def test_all_can_be_done_with_keys(page, explorer, bundled):
     layout, stops = bundled[0].layout, []
@@ -359,20 +400,26 @@ def test_all_can_be_done_with_keys(page, explorer, bundled):
         page.keyboard.press('Tab')
         if focused(page) is None: break
     for what in ('BUTTON', 'CANVAS', 'INPUT'): assert what in stops
-    assert len([s for s in stops if s.startswith('[')]) == 3 + 3 + 2                    # a stop in each drawing
+    assert len([s for s in stops if s.startswith('[')]) == 3 + 3 + 2  # a stop in each drawing
     rect(explorer, 79).focus()
-    for key, step in (('ArrowUp', (0, -8)), ('ArrowLeft', (-8, 0)), ('ArrowDown', (0, 8)), ('ArrowRight', (8, 0))):
+    for key, step in (('ArrowUp', (0, -8)), ('ArrowLeft', (-8, 0)), ('ArrowDown', (0, 8)),
+                      ('ArrowRight', (8, 0))):
         before = layout.boxes[focused(page)[1]]
         page.keyboard.press(key)
-        assert (layout.boxes[focused(page)[1]] - before).tolist() == [*step, *step] and state(explorer)['token'] == [0, focused(page)[1]]
+        assert (layout.boxes[focused(page)[1]]
+                - before).tolist() == [*step, *step] and state(explorer)['token'] == [
+                    0, focused(page)[1]]
     page.keyboard.press('+'); assert focused(page) == ['token', 83]
-    page.keyboard.press('ArrowRight'); assert focused(page) == ['token', 83]            # at the border nothing happens
+    # at the border nothing happens
+    page.keyboard.press('ArrowRight'); assert focused(page) == ['token', 83]
     page.keyboard.press('x'); assert state(explorer)['cut'] == [83]
     page.keyboard.press('x'); assert state(explorer)['cut'] == []
     page.keyboard.press('-'); assert layout.scale[focused(page)[1]] == 1
     explorer.locator('.strip rect[data-kind=mixed1][data-i="0"]').focus()
     page.keyboard.press('ArrowLeft'); assert focused(page) == ['mixed1', -1]
-    page.keyboard.press('ArrowRight'); page.keyboard.press('ArrowDown'); assert focused(page) == ['mixed1', 8] and state(explorer)['token'] == [1, 8]
+    page.keyboard.press('ArrowRight')
+    page.keyboard.press('ArrowDown')
+    assert focused(page) == ['mixed1', 8] and state(explorer)['token'] == [1, 8]
     explorer.locator('input[value=kin]').focus()
     page.keyboard.press('ArrowRight'); assert state(explorer)['mode'] == 'mixing'
 
@@ -381,32 +428,38 @@ def test_everything_has_a_name_that_is_read_aloud(explorer):
     unnamed = explorer.evaluate('''e => [...e.shadowRoot.querySelectorAll('button, input, select, textarea, a, canvas, svg, [role=button], section, img')].filter(x =>
       x.getAttribute('aria-hidden') != 'true' && !(x.getAttribute('aria-label') || x.textContent.trim() || x.alt || x.closest('label')?.textContent.trim())).map(x => x.outerHTML)''')
     assert not unnamed
-    assert explorer.locator('[role=status][aria-live=polite]').count() == 1 and explorer.locator('[role=alert]').count() == 1
+    assert explorer.locator('[role=status][aria-live=polite]').count() == 1 and explorer.locator(
+        '[role=alert]').count() == 1
 
 # the tour
 
 def test_the_tour_sets_the_page_and_says_what_is_there(page, explorer, bundled):
     model, img = bundled[0], sample_images(10).x[9]
-    do(explorer, 'clear')                                                               # it begins from its own picture
+    do(explorer, 'clear')  # it begins from its own picture
     do(explorer, 'tour')
     D, seen = mixing_weights(model, _model_input(model, img)), []
     for k in range(1, 7):
-        logits(explorer)                                                                # a cut is thought through at the next frame: now
+        logits(explorer)  # a cut is thought through at the next frame: now
         assert state(explorer)['step'] == k
-        seen.append((explorer.locator('.tour .title').inner_text(), explorer.locator('.tour p').inner_text(), state(explorer)))
+        seen.append((explorer.locator('.tour .title').inner_text(),
+                     explorer.locator('.tour p').inner_text(), state(explorer)))
         assert not re.search('undefined|NaN|null', seen[-1][1])
         if k < 6: do(explorer, 'next')
-    assert 'the heel of a boot' in seen[0][1] and seen[0][2]['token'] == [0, 83] and '84 tokens' in seen[0][1]
+    assert 'the heel of a boot' in seen[0][1] and seen[0][2]['token'] == [
+        0, 83] and '84 tokens' in seen[0][1]
     top = D[0][3, :, seen[2][2]['token'][1] - 24].max()
-    assert seen[2][2]['mode'] == 'mixing' and f'{100*top:.1f} %' in seen[2][1] and '21 of each region' in seen[2][1]
+    assert (seen[2][2]['mode'] == 'mixing' and f'{100*top:.1f} %' in seen[2][1]
+            and '21 of each region' in seen[2][1])
     assert seen[3][2]['token'][0] == 2 and seen[4][2]['attention']
     P = provenance(model, img, attention=True)[0, 1:]
     named = P.masked_fill(model.layout.scale != 0, -1).topk(10).indices.sort().values.tolist()
     assert sorted(seen[5][2]['cut']) == named
-    before, after = answer(model, img).softmax(0)[9], answer_without(model, img, named).softmax(0)[9]
+    before, after = answer(model, img).softmax(0)[9], answer_without(model, img,
+                                                                     named).softmax(0)[9]
     assert f'from {100*before:.1f} % to {100*after:.1f} %' in seen[5][1]
     do(explorer, 'back'); assert state(explorer)['step'] == 5
-    page.keyboard.press('Escape'); assert state(explorer)['step'] == 0 and not explorer.locator('.tour').is_visible()
+    page.keyboard.press('Escape')
+    assert state(explorer)['step'] == 0 and not explorer.locator('.tour').is_visible()
 
 @pytest.mark.parametrize('name', ['vit_nano', 'colour', 'other sizes'])
 def test_the_tour_of_another_model_has_six_steps_too(page, name):
@@ -414,8 +467,9 @@ def test_the_tour_of_another_model_has_six_steps_too(page, name):
     e, = open_explorers(page, explore(model, names(model)))
     do(e, 'tour')
     for k in range(1, 7):
-        logits(e)                                                                       # a cut is thought through at the next frame: now
-        assert e.locator('.tour .title').inner_text().startswith(f'{k} of 6') and not re.search('undefined|NaN', e.locator('.tour p').inner_text() + said(e))
+        logits(e)  # a cut is thought through at the next frame: now
+        assert e.locator('.tour .title').inner_text().startswith(f'{k} of 6') and not re.search(
+            'undefined|NaN', e.locator('.tour p').inner_text() + said(e))
         if k < 6: do(e, 'next')
 
 # save and load
@@ -435,7 +489,8 @@ def test_a_state_comes_back_by_text_and_by_link(page, bundled, tmp_path):
     assert state(e) == want[0] and near(logits(e), want[1], 0)
     other = page.context.new_page()
     other.goto(link)
-    assert state(other.locator('.dems-explorer')) == want[0] and near(logits(other.locator('.dems-explorer')), want[1], 0)
+    assert state(other.locator('.dems-explorer')) == want[0] and near(
+        logits(other.locator('.dems-explorer')), want[1], 0)
     again = explore(bundled[0], fashion_classes, state=want[0])
     page.set_content(again.html)
     assert state(page.locator('.dems-explorer')) == want[0]
@@ -443,10 +498,16 @@ def test_a_state_comes_back_by_text_and_by_link(page, bundled, tmp_path):
 def test_the_view_is_saved_as_a_picture(page, explorer):
     put(explorer, mode='mixing', token=[1, 27], cut=[63])
     do(explorer, 'keep')
-    page.wait_for_function("document.querySelector('.dems-explorer').shadowRoot.querySelector('.keep img').naturalWidth > 0")
-    svg = explorer.evaluate("async e => await (await fetch(e.shadowRoot.querySelector('a.svg').href)).text()")
-    assert svg.startswith('<svg') and svg.count('<image') == 3 and 'Ankle boot' in svg and 'Mixed token 3' in svg and '<script' not in svg
-    picture = Image.open(io.BytesIO(base64.b64decode(explorer.locator('a.png').get_attribute('href').partition(',')[2])))
+    page.wait_for_function(
+        "document.querySelector('.dems-explorer').shadowRoot.querySelector('.keep "
+        "img').naturalWidth > 0")
+    svg = explorer.evaluate("async e => await (await "
+                            "fetch(e.shadowRoot.querySelector('a.svg').href)).text()")
+    assert svg.startswith('<svg') and svg.count(
+        '<image') == 3 and 'Ankle boot' in svg and 'Mixed token 3' in svg and '<script' not in svg
+    picture = (Image.open(
+        io.BytesIO(base64.b64decode(
+            explorer.locator('a.png').get_attribute('href').partition(',')[2]))))
     assert picture.width > 1000 and len(picture.convert('RGB').getcolors(10**6)) > 50
     assert explorer.locator('a.png').get_attribute('download').endswith('.png')
 
@@ -459,22 +520,35 @@ def test_hostile_names_are_only_text(page, bundled):
     e, = open_explorers(page, explore(bundled[0], classes, title=EVIL))
     do(e, 'clear'); do(e, 'tour'); do(e, 'keep')
     page.wait_for_timeout(300)
-    assert e.locator('h2').inner_text() == EVIL and e.locator('.answer .name').first.get_attribute('title') == EVIL
+    assert e.locator('h2').inner_text() == EVIL and e.locator('.answer .name').first.get_attribute(
+        'title') == EVIL
     assert page.locator('script').count() == 1 and e.locator('img:not([alt])').count() == 0
-    said = give(page, e, base64.b64encode(b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(3)"/>').decode(), name=EVIL, type='image/svg+xml')
+    said = give(page, e,
+                base64.b64encode(
+                    b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(3)"/>').decode(),
+                name=EVIL, type='image/svg+xml')
     assert said.startswith(f'“{EVIL[:60]}”') and 'give a PNG, JPEG' in said
 
-@pytest.mark.parametrize('data, type', [(b'', 'image/png'), (b'not a picture', 'image/png'), (b'<html><script>alert(1)</script>', 'text/html'), (b'\x89PNG\r\n\x1a\n' + bytes(40), 'image/png')])
+@pytest.mark.parametrize('data, type',
+                         [(b'', 'image/png'), (b'not a picture', 'image/png'),
+                          (b'<html><script>alert(1)</script>', 'text/html'),
+                          (b'\x89PNG\r\n\x1a\n' + bytes(40), 'image/png')])
 def test_what_is_no_picture_is_told_what_is_accepted(page, explorer, data, type):
     before = state(explorer)
-    assert re.search('“a.png” (is no picture|cannot be read).* give a PNG, JPEG, WebP', give(page, explorer, base64.b64encode(data).decode(), type=type))
+    assert re.search('“a.png” (is no picture|cannot be read).* give a PNG, JPEG, WebP',
+                     give(page, explorer, base64.b64encode(data).decode(), type=type))
     assert state(explorer) == before
 
 @pytest.mark.parametrize('wrong, because', [
-    ('[]', 'it is no object'), ('{"picture": 99}', 'picture must be a whole number from 0 to 19'), ('{"picture": "AAAA"}', 'picture must have 1024 bytes'),
-    ('{"picture": "é"}', 'picture is no base64'), ('{"token": [3, 0]}', 'the stage of token'), ('{"token": [1, 32]}', 'the place of token must be a whole number from -1 to 31'),
-    ('{"cut": [84]}', 'cut must be a whole number from 0 to 83'), ('{"cut": {"length": 1e9}}', 'cut must be a list'), ('{"mode": "__proto__"}', 'mode must be one of'),
-    ('{"block": 1.5}', 'block must be'), ('{"shift": [1e9, 0]}', 'shift must be'), ('nonsense', 'no state that can be loaded')])
+    ('[]', 'it is no object'), ('{"picture": 99}', 'picture must be a whole number from 0 to 19'),
+    ('{"picture": "AAAA"}', 'picture must have 1024 bytes'),
+    ('{"picture": "é"}', 'picture is no base64'), ('{"token": [3, 0]}', 'the stage of token'),
+    ('{"token": [1, 32]}', 'the place of token must be a whole number from -1 to 31'),
+    ('{"cut": [84]}', 'cut must be a whole number from 0 to 83'),
+    ('{"cut": {"length": 1e9}}', 'cut must be a list'),
+    ('{"mode": "__proto__"}', 'mode must be one of'),
+    ('{"block": 1.5}', 'block must be'), ('{"shift": [1e9, 0]}', 'shift must be'),
+    ('nonsense', 'no state that can be loaded')])
 def test_a_state_that_cannot_be_is_refused_by_a_sentence(explorer, wrong, because):
     before = state(explorer)
     do(explorer, 'keep')
@@ -483,25 +557,34 @@ def test_a_state_that_cannot_be_is_refused_by_a_sentence(explorer, wrong, becaus
 
 def test_python_refuses_what_does_not_fit(bundled):
     model, classes = bundled[0], fashion_classes
-    for args, kw, said in [((model, classes[:3]), {}, '3 class names and a model with 10 outputs'), ((model, classes, []), {}, 'images is empty'),
-                           ((model, classes, torch.zeros(2, 3, 32, 32)), {}, 'an image has 3 channels and the model takes 1'),
-                           ((model, classes, torch.zeros(2, 1, 28, 28)), {}, 'does not fit this layout'),
-                           ((model, classes, torch.zeros(2, 1, 32, 32), [1]), {}, '2 images and 1 labels'),
-                           ((model, classes), dict(precision='double'), "precision is 'double': give 'half' or 'float'"),
-                           ((create_model('dems_small'), classes), {}, r'make a page of 59 MB, more than 24')]:
+    for args, kw, said in [((model, classes[:3]), {}, '3 class names and a model with 10 outputs'),
+                           ((model, classes, []), {}, 'images is empty'),
+                           ((model, classes, torch.zeros(2, 3, 32, 32)), {},
+                            'an image has 3 channels and the model takes 1'),
+                           ((model, classes, torch.zeros(2, 1, 28, 28)), {},
+                            'does not fit this layout'),
+                           ((model, classes, torch.zeros(2, 1, 32, 32), [1]), {},
+                            '2 images and 1 labels'),
+                           ((model, classes), dict(precision='double'),
+                            "precision is 'double': give 'half' or 'float'"),
+                           ((create_model('dems_small'), classes), {},
+                            r'make a page of 59 MB, more than 24')]:
         with pytest.raises(ValueError, match=said): explore(*args, **kw)
     large = load_bundled()
     with torch.no_grad(): large.head.bias[0] = 1e5
-    with pytest.raises(ValueError, match="too large for half precision: give precision='float'"): explore(large, classes)
+    with pytest.raises(ValueError, match="too large for half precision: give precision='float'"):
+        explore(large, classes)
     with torch.no_grad(): large.head.bias[0] = float('nan')
     with pytest.raises(ValueError, match='weights that are no numbers'): explore(large, classes)
 
 # where it lives
 
 def test_it_is_small(bundled, tmp_path):
-    assert len(bundled[1].html.encode()) < 1_200_000 and bundled[1].html == explore(load_bundled(), fashion_classes).html
+    assert len(bundled[1].html.encode()) < 1_200_000 and bundled[1].html == explore(load_bundled(),
+                                                                                    fashion_classes).html
     assert set(bundled[1]._repr_mimebundle_()) == {'text/html', 'image/png', 'text/plain'}
-    links = re.sub(r'[\w+/=]{200,}', 'long', bundled[1].html).replace('http://www.w3.org/2000/svg', '')
+    links = re.sub(r'[\w+/=]{200,}', 'long',
+                   bundled[1].html).replace('http://www.w3.org/2000/svg', '')
     assert not re.search(r'https?:|//[a-z]|src="(?!data:image/png;base64,long)', links)
 
 def test_two_explorers_and_a_viewer_do_not_disturb_each_other(page, bundled):
@@ -510,7 +593,8 @@ def test_two_explorers_and_a_viewer_do_not_disturb_each_other(page, bundled):
     names_before = page.evaluate('Object.keys(window)')
     a, b, c = open_explorers(page, bundled[1], viewer, explore(colour, names(colour)), bundled[1])
     v = page.locator('.dems-viewer')
-    everything = lambda skip: [(state(e), logits(e).tolist()) for e in (a, b, c) if e != skip] + [lit(v)]
+    everything = lambda skip: [(state(e), logits(e).tolist())
+                               for e in (a, b, c) if e != skip] + [lit(v)]
     for e in (a, b, c):
         before = everything(e)
         do(e, 'clear'); rect(e, 5).click(); do(e, 'cut'); drag(page, e, (5, 5), (20, 20))
@@ -518,20 +602,26 @@ def test_two_explorers_and_a_viewer_do_not_disturb_each_other(page, bundled):
     before = everything(None)[:-1]
     rect(v, 12).click()
     assert everything(None)[:-1] == before and lit(v) == model.layout.linked(12).tolist()
-    assert set(page.evaluate('Object.keys(window)')) <= set(names_before) and page.evaluate("document.querySelectorAll('style').length") == 0
+    assert set(page.evaluate('Object.keys(window)')) <= set(names_before) and page.evaluate(
+        "document.querySelectorAll('style').length") == 0
 
 @pytest.mark.parametrize('how', INJECT)
 def test_however_the_html_gets_into_the_page(page, bundled, how):
     page.set_content('<body><div id="out"></div></body>')
-    page.evaluate(f'html => {{ const e = document.getElementById("out"); {INJECT[how]} }}', bundled[1].html)
+    page.evaluate(f'html => {{ const e = document.getElementById("out"); {INJECT[how]} }}',
+                  bundled[1].html)
     assert near(logits(page.locator('.dems-explorer')), answer(bundled[0], sample_images(10).x[9]))
 
 def test_in_a_sandboxed_frame(page, bundled):
-    page.set_content(f'<iframe sandbox="allow-scripts" style="width: 1000px; height: 1200px" srcdoc="{html.escape(bundled[1].html)}"></iframe>')
+    page.set_content('<iframe sandbox="allow-scripts" style="width: 1000px; height: 1200px" '
+                     f'srcdoc="{html.escape(bundled[1].html)}"></iframe>')
     e = page.frame_locator('iframe').locator('.dems-explorer')
     e.locator('.samples button').nth(2).click()
     do(e, 'keep')
-    assert near(logits(e), answer(bundled[0], sample_images(10).x[2])) and json.loads(e.locator('textarea').input_value())['picture'] == 2
+    assert near(logits(e),
+                answer(bundled[0],
+                       sample_images(10).x[2])) and json.loads(
+                           e.locator('textarea').input_value())['picture'] == 2
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 @pytest.mark.parametrize('width', [320, 360, 768, 1280, 1800])
@@ -541,8 +631,10 @@ def test_nothing_is_cut_off_and_all_can_be_read(page, bundled, width, theme):
     e, = open_explorers(page, bundled[1])
     do(e, 'tour'); do(e, 'keep')
     put(e, mode='provenance', attention=True, block=6, token=[2, -1], step=5)
-    assert page.evaluate('document.documentElement.scrollWidth') <= width and e.get_attribute('data-theme') == theme
-    for box in [x.bounding_box() for x in e.locator('button:visible, svg:visible, p:visible, select:visible').all()]:
+    assert page.evaluate('document.documentElement.scrollWidth') <= width and e.get_attribute(
+        'data-theme') == theme
+    for box in [x.bounding_box()
+                for x in e.locator('button:visible, svg:visible, p:visible, select:visible').all()]:
         assert box is None or box['x'] >= 0 and box['x'] + box['width'] <= width + .5, box
     ratio = e.evaluate('''e => { const card = e.shadowRoot.querySelector('.card'), rgb = c => c.match(/[0-9.]+/g).slice(0, 3).map(v => {
         v /= 255; return v <= .04045 ? v/12.92 : ((v + .055)/1.055)**2.4 }), light = c => { const [r, g, b] = rgb(c); return .2126*r + .7152*g + .0722*b };
@@ -555,5 +647,6 @@ def test_without_scripts_there_is_a_still_picture(browser, bundled):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.set_content(bundled[1].html)
-    assert page.locator('img').bounding_box()['width'] > 300 and 'A still picture' in page.inner_text('body')
+    assert (page.locator('img').bounding_box()['width'] > 300
+            and 'A still picture' in page.inner_text('body'))
     context.close()

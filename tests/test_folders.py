@@ -420,7 +420,8 @@ def test_a_full_disk_is_said_before_and_leaves_nothing(tmp_path, monkeypatch):
         m.setattr(F.shutil, 'disk_usage', lambda p: type('U', (), dict(free=3000)))
         with pytest.raises(
             OSError,
-            match='decoding train takes 3,840 bytes and .*has 3,000 left: make room, or name another f',
+            match='decoding train takes 3,840 bytes and .*has 3,000 left: make room, or name '
+                  'another f',
         ):
             load(root)
     for after in range(3):

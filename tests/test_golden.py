@@ -23,7 +23,8 @@ def assert_close(ours, theirs, what):
     assert err < TOL, f'{what}: {err:.2e}'
 
 # the released name of a stored gradient -> where our model keeps it
-ours = {'cls_token': 'cls_token', 'mlp1.fc1.weight': 'interactions.0.mlp.0.weight', 'mlp2.scale': 'interactions.1.scale',
+ours = {'cls_token': 'cls_token', 'mlp1.fc1.weight': 'interactions.0.mlp.0.weight',
+        'mlp2.scale': 'interactions.1.scale',
         'patch_embed_8.proj.proj-1.weight': 'tokenizer.embeds.3.0.weight'}
 
 @pytest.mark.parametrize('name', ['micro32', 'gray32'])
@@ -37,7 +38,9 @@ def test_parity(name):
     assert {k[5:] for k in grads} == set(ours)
     for k in grads: assert_close(model.get_parameter(ours[k[5:]]).grad.reshape(t[k].shape), t[k], k)
 
-@pytest.mark.parametrize('key', ['cls_token', 'blocks.2.attn.qkv.weight', 'patch_embed_4.proj.proj-2.weight', 'mlp1.fc3.weight', 'mlp2.fc1.weight'])
+@pytest.mark.parametrize('key', ['cls_token', 'blocks.2.attn.qkv.weight',
+                                 'patch_embed_4.proj.proj-2.weight', 'mlp1.fc3.weight',
+                                 'mlp2.fc1.weight'])
 def test_parity_notices_a_changed_weight(key):
     def change(sd): sd[key] = sd[key] + 2*torch.randn_like(sd[key]); return sd
     t, *_, logits, _ = run('micro32', change)

@@ -12,13 +12,18 @@ cells = lambda p: json.loads(p.read_text())['cells']
 source = lambda c: ''.join(c['source'])
 bin_ = Path(sys.executable).parent
 
-def tree(folder): return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob('*')) if p.is_file() and '__pycache__' not in p.parts and '.ipynb_checkpoints' not in p.parts}
+def tree(folder):
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(Path(folder).rglob('*')) if p.is_file() and '__pycache__' not in p.parts
+            and '.ipynb_checkpoints' not in p.parts}
 
 @pytest.fixture(scope='module')
 def copy(tmp_path_factory):
     "A copy of the sources, in which nbdev may write."
     to = tmp_path_factory.mktemp('copy')
-    for d in ('nbs', 'dems_nb'): shutil.copytree(root/d, to/d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for d in ('nbs', 'dems_nb'):
+        shutil.copytree(root/d, to/d,
+                        ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     for f in ('settings.ini', 'pyproject.toml', 'setup.py', 'README.md'): shutil.copy(root/f, to/f)
     return to
 
@@ -34,7 +39,9 @@ def not_exported(where):
     return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
 
 def test_exported_modules_match_the_notebooks(copy):
-    assert not (changed := not_exported(copy)), f'{", ".join(changed)} differ from the notebooks: run make export and commit both'
+    assert not (
+        changed := not_exported(
+            copy)), f'{", ".join(changed)} differ from the notebooks: run make export and commit both'
 
 def test_the_export_check_notices(copy, tmp_path):
     shutil.copytree(copy, tmp_path/'c')
@@ -50,8 +57,10 @@ def test_notebooks_are_clean(copy):
 
 def test_readme_is_the_index(tmp_path):
     new = tmp_path/'README.md'
-    subprocess.run(['make', '-s', 'readme', f'README={new}', f'BIN={bin_}', 'STAMP='], cwd=root, check=True, capture_output=True)
-    assert new.read_text() == (root/'README.md').read_text(), 'README.md is not what index.ipynb says: run make readme'
+    subprocess.run(['make', '-s', 'readme', f'README={new}', f'BIN={bin_}', 'STAMP='], cwd=root,
+                   check=True, capture_output=True)
+    assert new.read_text() == (
+        root/'README.md').read_text(), 'README.md is not what index.ipynb says: run make readme'
 
 def test_readme_links_exist():
     text = (root/'README.md').read_text()
@@ -71,21 +80,28 @@ def test_notebook_reads_well(nb):
         lines = [l for l in source(c).splitlines() if l.strip()]
         most = 40 if source(c).startswith('#| export') else 25
         assert len(lines) <= most, f'cell {i}: {len(lines)} lines: {lines[1]}'
-        assert not (wide := [l for l in lines if len(l) > 128]), f'cell {i}: too wide to read: {wide[0]}'
+        assert not (
+            wide := [l for l in lines if len(l) > 128]), f'cell {i}: too wide to read: {wide[0]}'
         for o in c['outputs']:
             assert o['output_type'] != 'error', f'cell {i} shows an error'
             assert o.get('name') != 'stderr', f'cell {i} shows stderr: {"".join(o["text"])[:200]}'
-            assert not re.search(r'(/(root|home|work|Users|tmp)/|[A-Z]:\\\\)', json.dumps({k: v for k, v in o.items() if k != 'data'} | {k: v for k, v in o.get('data', {}).items() if not k.startswith('image')})), f'cell {i} shows a local path'
+            assert not re.search(r'(/(root|home|work|Users|tmp)/|[A-Z]:\\\\)',
+                                 json.dumps({k: v for k, v in o.items() if k != 'data'}
+                                            | {k: v for k, v in o.get('data', {}).items()
+                                               if not k.startswith(
+                                                   'image')})), f'cell {i} shows a local path'
 
 @pytest.mark.parametrize('nb', chapters, ids=lambda p: p.stem)
 def test_chapter_has_its_outputs_and_tests(nb):
     code = [c for c in cells(nb) if c['cell_type'] == 'code']
     assert any(c['outputs'] for c in code), 'committed without outputs'
     assert any(re.search(r'\b(test_eq|test_close|test_fail|assert)\b', source(c)) for c in code)
-    assert source(cells(nb)[0]).startswith('# ') and any('#| default_exp' in source(c) for c in code)
+    assert source(cells(nb)[0]).startswith('# ') and any('#| default_exp' in source(c)
+                                                         for c in code)
 
 def test_one_notebook_one_module():
-    named = {re.search(r'default_exp (\w+)', source(c)).group(1) for nb in chapters for c in cells(nb) if 'default_exp' in source(c)}
+    named = {re.search(r'default_exp (\w+)', source(c)).group(1)
+             for nb in chapters for c in cells(nb) if 'default_exp' in source(c)}
     have = {p.stem for p in (root/'dems_nb').glob('*.py')} - {'__init__', '_modidx'}
     assert named == have and len(chapters) == len(named)
 
@@ -101,12 +117,16 @@ may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'kernels': [],
        'studies': None, 'commands': None, 'demo': None,
        'benchmark': ['tokenizer', 'model', 'kernels', 'weights', 'augment', 'learner', 'run']}
 
-@pytest.mark.parametrize('module', sorted(p.stem for p in (root/'dems_nb').glob('*.py') if not p.stem.startswith('_')))
+@pytest.mark.parametrize('module',
+                         sorted(p.stem for p in (root/'dems_nb').glob('*.py')
+                                if not p.stem.startswith('_')))
 def test_imports_go_one_way(module):
     code = ast.parse((root/f'dems_nb/{module}.py').read_text())
     own, froms = set(), set()
     for n in ast.walk(code):
-        if isinstance(n, ast.ImportFrom) and n.level: own |= {n.module} if n.module else {a.name for a in n.names}      # nbdev exports relative imports
+        # nbdev exports relative imports
+        if isinstance(n, ast.ImportFrom) and n.level:
+            own |= {n.module} if n.module else {a.name for a in n.names}
         elif isinstance(n, ast.ImportFrom): froms.add(n.module)
         elif isinstance(n, ast.Import): froms |= {a.name for a in n.names}
     own |= {f.split('.')[1] for f in froms if f.startswith('dems_nb.')}
@@ -138,31 +158,41 @@ def test_requirements_are_ranged_and_nbdev_is_for_developers():
     run, dev = cfg['requirements'].split(), cfg['dev_requirements'].split()
     name = lambda r: re.split(r'[<>=!~]', r)[0]
     assert {name(r) for r in run} == {'torch', 'torchvision', 'fastai', 'safetensors', 'matplotlib'}
-    assert all('>=' in r for r in run) and {'nbdev', 'jupyterlab', 'pytest', 'fastcore', 'execnb', 'ghapi'} <= {name(r) for r in dev}
+    assert all('>=' in r for r in run) and {'nbdev', 'jupyterlab', 'pytest', 'fastcore', 'execnb',
+                                            'ghapi'} <= {name(r) for r in dev}
 
 def test_setup_reads_settings(tmp_path):
-    ask = lambda what: subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q', f'--{what}'], cwd=root, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1]
+    ask = lambda what: subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q',
+                                       f'--{what}'], cwd=root, capture_output=True, text=True,
+                                      check=True).stdout.strip().splitlines()[-1]
     assert ask('version') == cfg['version'] and ask('name') == 'dems_nb'
     assert 'pkg_resources' not in (root/'setup.py').read_text()
     import dems_nb
     assert dems_nb.__version__ == cfg['version']
 
 def test_top_level():
-    for p in ('nbs', 'dems_nb', 'settings.ini', 'setup.py', 'README.md', 'LICENSE', 'Makefile', '.ci/run', '.gitattributes', '.gitignore'): assert (root/p).exists(), p
-    assert 'Apache License' in (root/'LICENSE').read_text() and (root/'.ci/run').stat().st_mode & 0o111
+    for p in ('nbs', 'dems_nb', 'settings.ini', 'setup.py', 'README.md', 'LICENSE', 'Makefile',
+              '.ci/run', '.gitattributes', '.gitignore'):
+        assert (root/p).exists(), p
+    assert 'Apache License' in (root/'LICENSE').read_text() and (
+        root/'.ci/run').stat().st_mode & 0o111
 
 def test_the_repository_stays_small():
-    try: names = subprocess.run(['git', 'ls-files'], cwd=root, capture_output=True, text=True, check=True).stdout.split('\n')
+    try:
+        names = subprocess.run(['git', 'ls-files'], cwd=root, capture_output=True, text=True,
+                               check=True).stdout.split('\n')
     except (OSError, subprocess.CalledProcessError): pytest.skip('not a git checkout')
     assert sum((root/n).stat().st_size for n in names if n and (root/n).is_file()) < 15_000_000
 
 # the pages around the project
 def test_the_citation_is_of_this_version():
     cff = yaml.safe_load((root/'CITATION.cff').read_text())
-    assert {'cff-version', 'message', 'title', 'authors'} <= cff.keys() and cff['version'] == cfg['version'] and cff['license'] == 'Apache-2.0'
+    assert {'cff-version', 'message', 'title',
+            'authors'} <= cff.keys() and cff['version'] == cfg['version'] and cff['license'] == 'Apache-2.0'
     assert cff['references'][0]['title'] in (root/'README.md').read_text()
 
-def test_the_changelog_knows_this_version(): assert cfg['version'] in (root/'CHANGELOG.md').read_text()
+def test_the_changelog_knows_this_version():
+    assert cfg['version'] in (root/'CHANGELOG.md').read_text()
 
 def test_the_workflow_runs_what_must_hold():
     flow = yaml.safe_load((root/'.github/workflows/test.yml').read_text())

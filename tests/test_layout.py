@@ -16,7 +16,8 @@ def layouts(draw):
 
 def loop_map(fine, coarse):
     n = fine//coarse
-    return [[(n*R + i)*fine + n*C + j for i in range(n) for j in range(n)] for R in range(coarse) for C in range(coarse)]
+    return [[(n*R + i)*fine + n*C + j for i in range(n) for j in range(n)]
+            for R in range(coarse) for C in range(coarse)]
 
 @given(grids)
 def test_map_is_the_loop_and_a_partition(g):
@@ -45,8 +46,11 @@ def test_order_boxes_and_cells_tell_the_same_story(l):
     "The token at a position sits where its scale-by-scale index says."
     starts = [sum(g*g for g in l.grids[:k]) for k in range(len(l.grids))]
     for pos in range(0, l.n_tokens, max(1, l.n_tokens//50)):
-        k = int(l.scale[pos]); r, c = divmod(int(l.order[pos]) - starts[k], l.grids[k]); p = l.patch_sizes[k]
-        assert l.cells[pos].tolist() == [r, c] and l.boxes[pos].tolist() == [c*p, r*p, c*p + p, r*p + p]
+        k = int(l.scale[pos])
+        r, c = divmod(int(l.order[pos]) - starts[k], l.grids[k])
+        p = l.patch_sizes[k]
+        assert l.cells[pos].tolist() == [r, c] and l.boxes[pos].tolist() == [c*p, r*p, c*p + p,
+                                                                             r*p + p]
 
 @given(layouts())
 def test_regions_are_blocks_from_fine_to_coarse(l):
@@ -55,15 +59,18 @@ def test_regions_are_blocks_from_fine_to_coarse(l):
         block = slice(r*T, (r + 1)*T)
         y, x = divmod(r, l.grids[-1])
         b = l.boxes[block]
-        assert (b >= torch.tensor([x, y, x, y])*side).all() and (b <= torch.tensor([x+1, y+1, x+1, y+1])*side).all()
-        assert l.scale[block].tolist() == sorted(l.scale[block].tolist()) and (l.region[block] == r).all()
+        assert (b >= torch.tensor([x, y, x, y])
+                *side).all() and (b <= torch.tensor([x+1, y+1, x+1, y+1])*side).all()
+        assert l.scale[block].tolist() == sorted(l.scale[block].tolist()) and (l.region[block]
+                                                                               == r).all()
 
 @given(layouts())
 def test_linked_is_symmetric_and_is_containment(l):
     boxes = l.boxes.tolist()
     def inside(a, b): return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
     for a in range(0, l.n_tokens, max(1, l.n_tokens//12)):
-        want = [b for b in range(l.n_tokens) if l.scale[a] != l.scale[b] and (inside(boxes[a], boxes[b]) or inside(boxes[b], boxes[a]))]
+        want = [b for b in range(l.n_tokens) if l.scale[a] != l.scale[b]
+                and (inside(boxes[a], boxes[b]) or inside(boxes[b], boxes[a]))]
         assert l.linked(a).tolist() == want
         for b in want[:20]: assert a in l.linked(b).tolist()
 
@@ -77,18 +84,26 @@ def test_regions_by_reshaping_follow_order(l):
     assert x.shape == (1, l.n_regions, l.tokens_per_region, 1) and torch.equal(x.flatten(), l.order)
 
 @pytest.mark.parametrize('args, said', [
-    ((30, (2, 4, 8, 16)), 'image_size 30 is not divisible by the largest patch 16: use a side of 16 or 32, or smaller patches'),
+    ((30, (2, 4, 8, 16)), 'image_size 30 is not divisible by the largest patch 16: use a side of '
+                          '16 or 32, or smaller patches'),
     ((8, (2, 4, 8, 16)), 'use a side of 16, or smaller patches'),
-    ((32, (4, 2)), '2 is not a larger multiple of 4'), ((32, (2, 2)), '2 is not a larger multiple of 2'), ((32, (2, 3)), '3 is not'),
-    ((32, ()), 'patch_sizes is empty'), ((0, (2,)), 'image_size is 0'), ((32, (0,)), 'a patch size is 0'), ((32., (2,)), 'image_size is 32.0'), ((True, (1,)), 'image_size is True')])
+    ((32, (4, 2)), '2 is not a larger multiple of 4'),
+    ((32, (2, 2)), '2 is not a larger multiple of 2'), ((32, (2, 3)), '3 is not'),
+    ((32, ()), 'patch_sizes is empty'), ((0, (2,)), 'image_size is 0'),
+    ((32, (0,)), 'a patch size is 0'), ((32., (2,)), 'image_size is 32.0'),
+    ((True, (1,)), 'image_size is True')])
 def test_impossible_layouts_are_refused(args, said):
     with pytest.raises(ValueError) as e: TokenLayout(*args)
     assert said in str(e.value)
 
 @pytest.mark.parametrize('position', [-1, 1.5, 340, 10**9])
 def test_linked_out_of_range(position):
-    with pytest.raises(IndexError, match=f'position {position} is out of range: this layout has positions 0 to 339'): TokenLayout().linked(position)
+    with pytest.raises(IndexError, match=f'position {position} is out of range: this layout has '
+                                         'positions 0 to 339'):
+        TokenLayout().linked(position)
 
-@pytest.mark.parametrize('fine, coarse, said', [(8, 3, 'not a multiple'), (0, 1, 'fine_grid is 0'), (8, -2, 'coarse_grid is -2'), (2, 4, 'not a multiple')])
+@pytest.mark.parametrize('fine, coarse, said',
+                         [(8, 3, 'not a multiple'), (0, 1, 'fine_grid is 0'),
+                          (8, -2, 'coarse_grid is -2'), (2, 4, 'not a multiple')])
 def test_maps_that_do_not_nest(fine, coarse, said):
     with pytest.raises(ValueError, match=said): correspondence_map(fine, coarse)

@@ -12,40 +12,51 @@ def raises(said, f, *args, error=ValueError, **kwargs):
     assert '\n' not in str(e.value)
 
 @pytest.mark.parametrize('name, trained, all_, macs, without', [
-    ('dems_tiny', 5_600_258, 5_665_538, 2.029, 1.628), ('dems_small', 22_253_154, 22_383_714, 6.492, 5.804)])
+    ('dems_tiny', 5_600_258, 5_665_538, 2.029, 1.628),
+    ('dems_small', 22_253_154, 22_383_714, 6.492, 5.804)])
 def test_cost_of_the_released_models(name, trained, all_, macs, without):
     c = count_cost(create_model(name, n_classes=100))
     assert (c['trained'], c['all']) == (trained, all_)
     assert (round(c['macs']/1e9, 3), round(c['macs_without_attention']/1e9, 3)) == (macs, without)
-    assert round(c['macs_without_attention']/1e9, 1) == {'dems_tiny': 1.6, 'dems_small': 5.8}[name]      # the paper's table
+    # the paper's table
+    assert round(c['macs_without_attention']/1e9, 1) == {'dems_tiny': 1.6, 'dems_small': 5.8}[name]
     assert sum(c['parts'].values()) == c['macs']
 
-@pytest.mark.parametrize('name, parts', [   # M multiply-adds: qkv, attention products, projection, MLP, interaction
+# M multiply-adds: qkv, attention products, projection, MLP, interaction
+@pytest.mark.parametrize('name, parts', [
     ('dems_tiny', (388, 401, 129, 1033, 77)), ('dems_small', (1380, 688, 460, 3681, 281))])
 def test_cost_by_part(name, parts):
     got = count_cost(create_model(name, n_classes=100))['parts']
-    assert tuple(round(got[k]/1e6) for k in ('qkv', 'attention products', 'projection', 'mlp', 'interaction')) == parts
+    assert tuple(round(got[k]/1e6) for k in ('qkv', 'attention products', 'projection', 'mlp',
+                                             'interaction')) == parts
 
 def test_macs_of_a_plain_vit_by_hand():
     n, d, depth = 65, 64, 6
     by_hand = depth*(n*d*3*d + 2*n*n*d + n*d*d + 8*n*d*d) + 64*16*d + d*10
     assert count_cost(create_model('vit_nano', in_chans=1))['macs'] == by_hand
 
-@pytest.mark.parametrize('name, want', [('dems_tiny', [341]*5 + [257]*7), ('dems_small', [341]*5 + [257]*4 + [129]*3), ('vit_small', [257]*12)])
+@pytest.mark.parametrize('name, want',
+                         [('dems_tiny', [341]*5 + [257]*7),
+                          ('dems_small', [341]*5 + [257]*4 + [129]*3), ('vit_small', [257]*12)])
 def test_shape_ledger(name, want):
     model = create_model(name)
     led = shape_ledger(model, batch=2)
     assert list(led.columns) == ['stage', 'axes', 'sizes']
     blocks = [s for stage, s in zip(led.stage, led.sizes) if stage.startswith('block')]
-    assert [s[1] for s in blocks] == want and {(s[0], s[2]) for s in blocks} == {(2, model.config['dim'])}
+    assert [s[1] for s in blocks] == want and {(s[0], s[2])
+                                               for s in blocks} == {(2, model.config['dim'])}
     assert all(len(axes.split()) == len(sizes) for axes, sizes in zip(led['axes'], led['sizes']))
     assert tuple(led.sizes.iloc[0]) == (2, 3, 32, 32) and tuple(led.sizes.iloc[-1]) == (2, 10)
-    assert model.training and not any(m._forward_hooks for m in model.modules())      # left as it was found
+    # left as it was found
+    assert model.training and not any(m._forward_hooks for m in model.modules())
 
-@pytest.mark.parametrize('S, p, c, n_scales', [(32, 2, 3, 4), (32, 2, 1, 4), (256, 16, 3, 4), (64, 4, 1, 4), (48, 4, 3, 3), (24, 3, 1, 2), (32, 4, 3, 1)])
+@pytest.mark.parametrize('S, p, c, n_scales',
+                         [(32, 2, 3, 4), (32, 2, 1, 4), (256, 16, 3, 4), (64, 4, 1, 4),
+                          (48, 4, 3, 3), (24, 3, 1, 2), (32, 4, 3, 1)])
 @pytest.mark.parametrize('arch', ['dems_nano', 'vit_nano'])
 def test_any_size(arch, S, p, c, n_scales):
-    m = create_model(arch, n_classes=7, in_chans=c, image_size=S, patch_size=p, n_scales=n_scales).eval()
+    m = create_model(arch, n_classes=7, in_chans=c, image_size=S, patch_size=p,
+                     n_scales=n_scales).eval()
     assert m(torch.randn(2, c, S, S)).shape == (2, 7)
     assert build_model(m.config).config == m.config
 
@@ -65,10 +76,11 @@ class Watch(TorchDispatchMode):
 def test_forward_looks_nothing_up(name):
     m, x = create_model(name).eval(), torch.randn(2, 3, 32, 32)
     with torch.no_grad(), Watch() as w: m(x)
-    assert not w.ops & {'gather', 'index', 'index_select', 'take', 'take_along_dim', 'embedding', 'arange', 'scatter', 'index_put'}, w.ops
+    assert not w.ops & {'gather', 'index', 'index_select', 'take', 'take_along_dim', 'embedding',
+                        'arange', 'scatter', 'index_put'}, w.ops
     assert any('scaled_dot_product' in op for op in w.ops)
     with Watch() as w: torch.zeros(4)[torch.tensor([1])]
-    assert 'index' in w.ops                                                            # the watch sees one when there is one
+    assert 'index' in w.ops  # the watch sees one when there is one
 
 def test_drop_path_rises_linearly_and_rests_in_eval():
     m = create_model('dems_tiny', drop_path=.11)
@@ -82,61 +94,82 @@ def test_initialisation():
         if isinstance(mod, torch.nn.Linear):
             assert abs(mod.weight.std().item() - .02) < .002, name
             assert mod.bias is None or not mod.bias.any()
-        if isinstance(mod, torch.nn.LayerNorm): assert (mod.weight == 1).all() and not mod.bias.any() and mod.eps == 1e-5
+        if isinstance(mod, torch.nn.LayerNorm):
+            assert (mod.weight == 1).all() and not mod.bias.any() and mod.eps == 1e-5
     assert abs(m.cls_token.std().item() - .02) < .006
     assert all(b.attn.qkv.bias is None and b.attn.proj.bias is not None for b in m.blocks)
     assert all(i.scale.item() == 1 for i in m.interactions)
 
 def test_position_embedding_is_fixed_and_not_on_the_class_token():
     m = create_model('dems_nano', in_chans=1)
-    assert 'tokenizer.pos' not in dict(m.named_parameters()) and 'tokenizer.pos' not in m.state_dict()
+    assert ('tokenizer.pos' not in dict(m.named_parameters())
+            and 'tokenizer.pos' not in m.state_dict())
     assert torch.equal(m.sequence(torch.zeros(1, 1, 32, 32))[:, :1], m.cls_token)
 
 @pytest.mark.parametrize('said, f', [
-    ('image_size 28 is not divisible by the largest patch 16', lambda: create_model('dems_tiny', image_size=28)),
+    ('image_size 28 is not divisible by the largest patch 16',
+     lambda: create_model('dems_tiny', image_size=28)),
     ('dim 190 is not divisible by 4', lambda: DEMSViT(dim=190, heads=2)),
     ('dim 192 is not divisible by 5 heads', lambda: DEMSViT(heads=5)),
-    ('dim is 64.0', lambda: ViT(dim=64.)), ('drop_path is 1.5', lambda: ViT(drop_path=1.5)), ('a model configuration is a dict, not NoneType', lambda: build_model(None)),
-    ('patch_sizes is 2: give a tuple', lambda: ViT(patch_sizes=2)), ('heads is 0', lambda: DEMSViT(heads=0)), ('depth is 0', lambda: ViT(depth=0)), ('n_classes is 0', lambda: ViT(n_classes=0)), ('in_chans is 0', lambda: ViT(in_chans=0)),
-    ('-1 is not a number of mixed tokens', lambda: DEMSViT(n_mixed=(64, -1))), ('n_mixed is 0', lambda: RegionalInteraction(8, 0)),
-    ('there is no block 13; this model has blocks 1 to 12', lambda: DEMSViT(mix_before=(6, 13))), ('there is no block 0', lambda: DEMSViT(mix_before=(0, 10))),
+    ('dim is 64.0', lambda: ViT(dim=64.)), ('drop_path is 1.5', lambda: ViT(drop_path=1.5)),
+    ('a model configuration is a dict, not NoneType', lambda: build_model(None)),
+    ('patch_sizes is 2: give a tuple', lambda: ViT(patch_sizes=2)),
+    ('heads is 0', lambda: DEMSViT(heads=0)), ('depth is 0', lambda: ViT(depth=0)),
+    ('n_classes is 0', lambda: ViT(n_classes=0)), ('in_chans is 0', lambda: ViT(in_chans=0)),
+    ('-1 is not a number of mixed tokens', lambda: DEMSViT(n_mixed=(64, -1))),
+    ('n_mixed is 0', lambda: RegionalInteraction(8, 0)),
+    ('there is no block 13; this model has blocks 1 to 12', lambda: DEMSViT(mix_before=(6, 13))),
+    ('there is no block 0', lambda: DEMSViT(mix_before=(0, 10))),
     ('must name different blocks in ascending order', lambda: DEMSViT(mix_before=(10, 6))),
     ('give one number of mixed tokens for each interaction', lambda: DEMSViT(mix_before=(6,))),
-    ("unknown model 'resnet50': the known ones are dems_nano, dems_tiny, dems_small, vit_nano, vit_tiny, vit_small", lambda: create_model('resnet50')),
-    ("unknown arch 'cnn'", lambda: build_model(dict(arch='cnn'))), ('unexpected keyword argument', lambda: build_model(dict(arch='dems', width=3))),
-    ('patch_size 6 is not divisible by 4', lambda: MultiScaleTokenizer(TokenLayout(24, (2, 6)), 16, plain_scales=1)),
+    ("unknown model 'resnet50': the known ones are dems_nano, dems_tiny, dems_small, vit_nano, "
+     "vit_tiny, vit_small", lambda: create_model('resnet50')),
+    ("unknown arch 'cnn'", lambda: build_model(dict(arch='cnn'))),
+    ('unexpected keyword argument', lambda: build_model(dict(arch='dems', width=3))),
+    ('patch_size 6 is not divisible by 4',
+     lambda: MultiScaleTokenizer(TokenLayout(24, (2, 6)), 16, plain_scales=1)),
     ('dim 6 is not divisible by 4', lambda: sincos_position_embedding(4, 6)),
-    ('mix_before does not apply to vit_tiny', lambda: create_model('vit_tiny', mix_before=(2,), n_mixed=(4,)))])
+    ('mix_before does not apply to vit_tiny',
+     lambda: create_model('vit_tiny', mix_before=(2,), n_mixed=(4,)))])
 def test_bad_arguments(said, f): raises(said, f)
 
 @pytest.mark.parametrize('shape', [(2, 3, 28, 28), (2, 1, 32, 32), (3, 28, 28), (2, 3, 32, 64)])
 def test_an_image_of_another_shape(shape):
-    raises(f'an image batch of shape {shape} does not fit this model, which takes (batch, 3, 32, 32)', create_model('dems_nano'), torch.zeros(shape))
+    raises(f'an image batch of shape {shape} does not fit this model, which takes (batch, 3, 32, '
+           '32)', create_model('dems_nano'), torch.zeros(shape))
 
-def test_one_image_without_a_batch(): raises('this model takes a batch, so give x[None]', create_model('dems_nano'), torch.zeros(3, 32, 32))
+def test_one_image_without_a_batch():
+    raises('this model takes a batch, so give x[None]', create_model('dems_nano'),
+           torch.zeros(3, 32, 32))
 
 def test_patch_sizes_by_hand():
-    assert create_model('dems_tiny', image_size=24, patch_sizes=(2, 4, 8)).layout.grids == (12, 6, 3)
-    raises('give either patch_sizes, or patch_size and n_scales, not both', create_model, 'dems_tiny', patch_size=2, patch_sizes=(2, 4))
+    assert create_model('dems_tiny', image_size=24,
+                        patch_sizes=(2, 4, 8)).layout.grids == (12, 6, 3)
+    raises('give either patch_sizes, or patch_size and n_scales, not both', create_model,
+           'dems_tiny', patch_size=2, patch_sizes=(2, 4))
     raises('patch_size is 0', create_model, 'dems_tiny', patch_size=0)
 
 def test_cost_counts_frozen_parameters_too():
     m = create_model('vit_nano', in_chans=1)
     c = count_cost(m)
     m.head.requires_grad_(False)
-    assert count_cost(m)['all'] == c['all'] and count_cost(m)['trained'] == c['trained'] - 650 and m.training
+    assert count_cost(m)['all'] == c['all'] and count_cost(
+        m)['trained'] == c['trained'] - 650 and m.training
 
 @pytest.mark.cuda
 def test_same_on_cuda():
     m, x = create_model('dems_tiny').eval(), torch.randn(4, 3, 32, 32)
-    with torch.no_grad(): torch.testing.assert_close(m.cuda()(x.cuda()).cpu(), m.cpu()(x), atol=1e-4, rtol=1e-3)
+    with torch.no_grad():
+        torch.testing.assert_close(m.cuda()(x.cuda()).cpu(), m.cpu()(x), atol=1e-4, rtol=1e-3)
 
 def test_numpy_integers_are_sizes():
     import json, numpy as np
     i = np.int64
-    m = create_model('dems_nano', n_classes=i(7), in_chans=i(1), image_size=i(32), patch_size=i(4), depth=i(6), mix_before=np.array([3, 5]), n_mixed=(i(8), i(4)))
+    m = create_model('dems_nano', n_classes=i(7), in_chans=i(1), image_size=i(32), patch_size=i(4),
+                     depth=i(6), mix_before=np.array([3, 5]), n_mixed=(i(8), i(4)))
     same = create_model('dems_nano', n_classes=7, in_chans=1)
-    assert m.config == same.config and json.loads(json.dumps(m.config)) and all(type(v) is int for v in (m.config['depth'], *m.config['mix_before'], m.layout.image_size))
+    assert m.config == same.config and json.loads(json.dumps(m.config)) and all(type(v) is int
+                                                                                for v in (m.config['depth'], *m.config['mix_before'], m.layout.image_size))
 
 @pytest.mark.parametrize('said, make', [
     ('mix_before is 6: give a tuple of whole numbers, such as (6,)', lambda: DEMSViT(mix_before=6)),

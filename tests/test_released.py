@@ -19,7 +19,8 @@ def folder(tmp_path, monkeypatch):
 def files(tmp_path_factory):
     "One file of full size for each of Ti and S, for CIFAR, and a Ti for grey pictures given three times."
     tmp, made = tmp_path_factory.mktemp('pth'), {}
-    for name, model, n in (('ti100', 'dems_tiny', 100), ('s10', 'dems_small', 10), ('ti10', 'dems_tiny', 10)):
+    for name, model, n in (('ti100', 'dems_tiny', 100), ('s10', 'dems_small', 10),
+                           ('ti10', 'dems_tiny', 10)):
         torch.manual_seed(n)
         made[name] = released_file(create_model(model, n), tmp/f'{name}.pth').read_bytes()
     return made
@@ -42,26 +43,31 @@ def few(monkeypatch):
     asked = []
     def get(dataset, root, **kwargs):
         asked.append((dataset, root, kwargs))
-        if dataset == 'caltech101': raise FileNotFoundError('caltech101 is in none of the known folders')
+        if dataset == 'caltech101':
+            raise FileNotFoundError('caltech101 is in none of the known folders')
         return pictures(dataset)
     monkeypatch.setattr(R, 'get_dls', get)
     return asked
 
 def served(files, **more):
     "What lies at the authors' addresses in these tests; everything else is gone."
-    names = {'dems_tiny/cifar100': files['ti100'], 'dems_small/cifar10': files['s10'], 'dems_tiny/emnist': files['ti10'],
+    names = {'dems_tiny/cifar100': files['ti100'], 'dems_small/cifar10': files['s10'],
+             'dems_tiny/emnist': files['ti10'],
              'dems_tiny/fashionmnist': files['ti10'], 'dems_tiny/cifar100-finetuned': files['ti10']}
-    return {Z.zoo[k].file_id: ('large', v) for k, v in names.items()} | {Z.zoo[k].file_id: v for k, v in more.items()}
+    return {Z.zoo[k].file_id: ('large', v)
+            for k, v in names.items()} | {Z.zoo[k].file_id: v for k, v in more.items()}
 
 def test_all_fourteen(files, few, tmp_path, monkeypatch, capsys):
     quota = {'dems_small/cifar100': ('quota', b'')}
     with drive(served(files, **quota), monkeypatch):
-        status = R.main(['--device', 'cpu', '--ledger', str(tmp_path/'ledger'), '--data_path', 'data', '--batch_size', '4'])
+        status = R.main(['--device', 'cpu', '--ledger', str(tmp_path/'ledger'), '--data_path',
+                         'data', '--batch_size', '4'])
     out, err = capsys.readouterr()
     lines = {l.split()[0]: l for l in out.splitlines()}
     assert status == 1 and list(lines) == list(Z.zoo) and err.count('CC BY-NC 4.0') == 14
     scored = [n for n, l in lines.items() if 'not scored' not in l]
-    assert scored == ['dems_tiny/cifar100', 'dems_tiny/fashionmnist', 'dems_tiny/emnist', 'dems_small/cifar10']
+    assert scored == ['dems_tiny/cifar100', 'dems_tiny/fashionmnist', 'dems_tiny/emnist',
+                      'dems_small/cifar10']
     assert all(re.search(r'paper \d\d\.\d\d %, here \d+\.\d\d% of 6 \(', lines[n]) for n in scored)
     for name, part in {'dems_tiny/cifar10': 'Open https', 'dems_small/cifar100': 'Too many users',
                        'dems_small/emnist': 'listed for dems_tiny/emnist as well',
@@ -70,22 +76,27 @@ def test_all_fourteen(files, few, tmp_path, monkeypatch, capsys):
     assert all(root == 'data' and kw['train'] is False and kw['bs'] == 4 for _, root, kw in few)
     rows = results.read_ledger(tmp_path/'ledger', 'released')
     assert sorted(r['source']['name'] for r in rows) == sorted(scored)
-    assert results.read_ledger(tmp_path/'ledger') == []        # not among the runs that were trained here
+    assert results.read_ledger(tmp_path/'ledger') == []  # not among the runs that were trained here
     table = results.paper_table(rows)
     assert (table.released != 'not run').sum() == 4 and set(table.ours) == {'not run'}
 
 def test_a_row_says_what_was_done(files, few, monkeypatch):
-    with drive(served(files), monkeypatch): row = R.score_released('dems_small/cifar10', device='cpu')
+    with drive(served(files), monkeypatch):
+        row = R.score_released('dems_small/cifar10', device='cpu')
     entry, dls = Z.zoo_entry('dems_small/cifar10'), pictures('cifar10')
     model = R.load_model(entry.name)
     score = evaluate(model, dls)
     assert (row['accuracy'], row['loss']) == (score.accuracy, pytest.approx(score.loss, rel=1e-5))
-    assert row['params'] == 22_253_154 - 90*385 and row['source']['sha256'] == model.notes['pth_sha256']
-    assert row['published'] == 96.20 and row['channels'] == 'as stored' and row['recipe'] == dict(model='dems_small', dataset='cifar10')
+    assert (row['params'] == 22_253_154 - 90*385
+            and row['source']['sha256'] == model.notes['pth_sha256'])
+    assert row['published'] == 96.20 and row['channels'] == 'as stored' and row['recipe'] == dict(
+        model='dems_small', dataset='cifar10')
     assert row['whole_batches'] == dict(n_scored=0, accuracy=None)
     results.check_row(json.loads(json.dumps(row)))
-    for change in (dict(accuracy=.123), dict(source={}), dict(interval=[0, 1]), dict(loss=float('nan'))):
-        with pytest.raises(ValueError, match='the row is refused'): results.check_row({**row, **change})
+    for change in (dict(accuracy=.123), dict(source={}), dict(interval=[0, 1]),
+                   dict(loss=float('nan'))):
+        with pytest.raises(ValueError, match='the row is refused'):
+            results.check_row({**row, **change})
 
 def test_grey_pictures_three_times(files, few, monkeypatch):
     with drive(served(files), monkeypatch): row = R.score_released('dems_tiny/emnist', device='cpu')
@@ -96,12 +107,18 @@ def test_whole_batches_are_the_first_pictures():
     target = torch.zeros(300, dtype=torch.long)
     predicted = target.clone()
     predicted[256:] = 1
-    assert R._accuracy(Evaluation(predicted, target, 0.), 256) == 1. and R._accuracy(Evaluation(predicted, target, 0.), 0) is None
-    row = dict(accuracy=.5, interval=[.4, .6], published=96., data=dict(n_scored=300), whole_batches=dict(n_scored=256, accuracy=1.))
+    assert R._accuracy(Evaluation(predicted, target, 0.),
+                       256) == 1. and R._accuracy(Evaluation(predicted, target, 0.), 0) is None
+    row = dict(accuracy=.5, interval=[.4, .6], published=96., data=dict(n_scored=300),
+               whole_batches=dict(n_scored=256, accuracy=1.))
     assert R._sentence(row) == 'paper 96.00 %, here 50.00% of 300 (40.0% to 60.0%), 100.00% of 256'
 
-@pytest.mark.parametrize('args, part', [(['dems_tiny/mnist'], 'dems_tiny/mnist is no published checkpoint: the names are dems_tiny/cifar10'),
-    (['--batch_size', '0'], '--batch_size is 0'), (['--device', 'xyz'], '--device xyz is not to be had here')])
+@pytest.mark.parametrize('args, part',
+                         [(['dems_tiny/mnist'],
+                           'dems_tiny/mnist is no published checkpoint: the names are '
+                           'dems_tiny/cifar10'),
+    (['--batch_size', '0'], '--batch_size is 0'),
+                          (['--device', 'xyz'], '--device xyz is not to be had here')])
 def test_wrong_flags(args, part, capsys):
     with pytest.raises(SystemExit) as e: R.main(args)
     assert e.value.code == 2 and part in capsys.readouterr().err

@@ -9,12 +9,18 @@ from dems_nb.learner import Recipe
 root = Path(__file__).parent.parent
 ledger = root/'results/ledger'
 files = sorted(ledger.glob('*/*.json'))
-studies = [p for n in ('data_efficiency', 'ablations') if (p := root/'nbs/tutorials'/f'{n}.ipynb').exists()]       # every output of theirs comes from the ledger
+# every output of theirs comes from the ledger
+studies = [p for n in ('data_efficiency', 'ablations')
+           if (p := root/'nbs/tutorials'/f'{n}.ipynb').exists()]
 
-def test_a_study_has_a_page_if_it_has_rows(): assert {p.stem for p in studies} == {p.parent.name for p in files} & {'data_efficiency', 'ablations'}
+def test_a_study_has_a_page_if_it_has_rows():
+    assert {p.stem for p in studies} == {p.parent.name
+                                         for p in files} & {'data_efficiency', 'ablations'}
 
 def git(*args):
-    try: return subprocess.run(['git', *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return subprocess.run(['git', *args], cwd=root, capture_output=True, text=True,
+                              check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError): return None
 
 # the repository's own rows
@@ -28,25 +34,31 @@ def test_rows_lie_where_they_say():
         assert r['study'] == p.parent.name, p.name
         if r['stage'] == 'released': assert p.stem == r['variant']
         else: assert r['recipe_hash'] in p.name and p.name.startswith(r['stage']), p.name
-    assert not [p for p in ledger.rglob('*') if p.is_file() and p not in files and p.name != 'README.md']
+    assert not [p for p in ledger.rglob('*') if p.is_file() and p not in files
+                and p.name != 'README.md']
 
 def test_every_row_names_a_commit_of_this_history():
     if not files: pytest.skip('no rows')
-    if git('rev-parse', '--is-shallow-repository') != 'false': pytest.skip('not a whole git checkout')
+    if git('rev-parse', '--is-shallow-repository') != 'false':
+        pytest.skip('not a whole git checkout')
     for c in {R.read_row(p)['commit'] for p in files}:
         assert re.fullmatch('[0-9a-f]{12}', str(c)), f'{c}: run from a clean checkout'
-        assert git('merge-base', '--is-ancestor', c, 'HEAD') is not None, f'{c} is not in the history'
+        assert git('merge-base', '--is-ancestor', c,
+                   'HEAD') is not None, f'{c} is not in the history'
 
 def test_nothing_was_tuned_on_the_test_set():
     for r in R.read_ledger(ledger):
         assert (r['stage'] == 'tune') == (r['scored_on'] == 'holdout'), r['recipe_hash']
-        if r['study'] in S.studies: assert r['best']['epoch'] == r['epochs'] and r['best']['accuracy'] <= 1       # scored once
+        # scored once
+        if r['study'] in S.studies:
+            assert r['best']['epoch'] == r['epochs'] and r['best']['accuracy'] <= 1
 
 def test_runs_that_are_paired_saw_the_same_images():
     seen = {}
     for r in R.read_ledger(ledger):
         d, c = r['data'], r['recipe']
-        seen.setdefault((d['name'], d['n_train'], r['seed'], c['holdout'], c['augment']), set()).add(d['checksum'])
+        seen.setdefault((d['name'], d['n_train'], r['seed'], c['holdout'], c['augment']),
+                        set()).add(d['checksum'])
     assert all(len(v) == 1 for v in seen.values())
 
 # broken rows
@@ -58,12 +70,14 @@ def row(tmp_path_factory):
 
 @pytest.mark.parametrize('name', sorted(R.row_fields))
 def test_a_row_without_a_field_is_refused(row, name):
-    with pytest.raises(ValueError, match=f'bad.json is refused: it has no {name}'): R.check_row({k: v for k, v in row.items() if k != name}, 'bad.json')
+    with pytest.raises(ValueError, match=f'bad.json is refused: it has no {name}'):
+        R.check_row({k: v for k, v in row.items() if k != name}, 'bad.json')
 
 @pytest.mark.parametrize('name', sorted(R.row_fields))
 def test_a_field_of_another_type_is_refused(row, name):
     for wrong in (True, [[]] if name not in ('given', 'interval') else 'x', float('nan')):
-        with pytest.raises((ValueError), match='bad.json is refused'): R.check_row({**row, name: wrong}, 'bad.json')
+        with pytest.raises((ValueError), match='bad.json is refused'):
+            R.check_row({**row, name: wrong}, 'bad.json')
 
 @pytest.mark.parametrize('text', ['', '{', 'null', '[]', '3', '{"schema": 1}', '\x00'])
 def test_a_file_that_is_no_row_is_refused_by_name(tmp_path, text):
@@ -81,8 +95,11 @@ def test_a_cut_row_is_refused_wherever_it_is_cut(tmp_path, row):
     assert R.read_row(p) == row
 
 def test_a_changed_digit_is_noticed(row):
-    for path, new in ((('accuracy',), row['accuracy'] + 1/row['data']['n_scored']), (('interval', 0), .5), (('recipe', 'lr'), .1), (('epochs',), 3),
-                      (('images_seen',), 401), (('data', 'n_scored'), 999), (('data', 'n_train'), 300), (('data', 'checksum'), 'x'*64), (('recipe', 'holdout'), 100)):
+    for path, new in ((('accuracy',), row['accuracy'] + 1/row['data']['n_scored']),
+                      (('interval', 0), .5), (('recipe', 'lr'), .1), (('epochs',), 3),
+                      (('images_seen',), 401), (('data', 'n_scored'), 999),
+                      (('data', 'n_train'), 300), (('data', 'checksum'), 'x'*64),
+                      (('recipe', 'holdout'), 100)):
         bad = copy.deepcopy(row); at = bad
         for k in path[:-1]: at = at[k]
         at[path[-1]] = new
@@ -109,22 +126,30 @@ def test_pairs_are_by_seed_not_by_place():
 # prose
 
 def prose():
-    for p in (root/'README.md', root/'nbs/index.ipynb', root/'nbs/13_results.ipynb', *sorted((root/'nbs/tutorials').glob('*.ipynb'))):
+    for p in (root/'README.md', root/'nbs/index.ipynb', root/'nbs/13_results.ipynb',
+              *sorted((root/'nbs/tutorials').glob('*.ipynb'))):
         if p.suffix == '.md': yield p.name, p.read_text()
-        else: yield p.name, '\n\n'.join(''.join(c['source']) for c in json.loads(p.read_text())['cells'] if c['cell_type'] == 'markdown')
+        else:
+            yield p.name, '\n\n'.join(''.join(c['source'])
+                                      for c in json.loads(p.read_text())['cells']
+                                      if c['cell_type'] == 'markdown')
 
 def made_by_code():
     "What the studies' notebooks print; another test makes it again."
-    return '\n'.join(text_of(o) for p in studies for c in json.loads(p.read_text())['cells'] for o in c.get('outputs', []))
+    return '\n'.join(text_of(o) for p in studies for c in json.loads(p.read_text())['cells']
+                     for o in c.get('outputs', []))
 
 def text_of(o):
     d = o.get('data', {})
     return ''.join(o.get('text') or d.get('text/markdown') or d.get('text/plain') or '')
 
 def test_every_percentage_in_prose_is_known():
-    known = R.known_numbers(root/'results') + [float(x) for x in re.findall(r'\d+\.\d+', made_by_code())]
+    known = R.known_numbers(root/'results') + [float(x)
+                                               for x in re.findall(r'\d+\.\d+', made_by_code())]
     for name, text in prose():
-        assert not (odd := R.unknown_percentages(text, known)), f'{name}: {", ".join(odd)} %: no row of the ledger and no published table has it'
+        assert not (
+            odd := R.unknown_percentages(
+                text, known)), f'{name}: {", ".join(odd)} %: no row of the ledger and no published table has it'
 
 def test_an_invented_percentage_is_noticed():
     known = R.known_numbers(root/'results')
@@ -138,33 +163,47 @@ def test_the_studies_say_what_the_ledger_says_now(nb):
     from nbclient import NotebookClient
     doc = nbformat.read(nb, 4)
     old = [[text_of(o) for o in c.get('outputs', [])] for c in doc.cells if c.cell_type == 'code']
-    NotebookClient(doc, timeout=300, kernel_name='python3', resources={'metadata': {'path': str(nb.parent)}}).execute()
-    new = [[text_of(o) for o in c.get('outputs', []) if o.get('name') != 'stderr'] for c in doc.cells if c.cell_type == 'code']
-    strip = lambda x: [[t for t in o if not t.startswith('<Figure size')] for o in x]       # none where MPLBACKEND draws to nowhere
+    NotebookClient(doc, timeout=300, kernel_name='python3',
+                   resources={'metadata': {'path': str(nb.parent)}}).execute()
+    new = [[text_of(o) for o in c.get('outputs', []) if o.get('name') != 'stderr']
+           for c in doc.cells if c.cell_type == 'code']
+    # none where MPLBACKEND draws to nowhere
+    strip = lambda x: [[t for t in o if not t.startswith('<Figure size')] for o in x]
     assert strip(old) == strip(new), f'{nb.name} is older than the ledger: run it again'
 
 def test_readme_says_what_the_ledger_says_now():
     rows = [r for r in R.read_ledger(ledger) if r['study'] == 'data_efficiency']
-    some = lambda n, stage, model: [r for r in rows if (r['data']['n_train'], r['stage'], r['recipe']['model']) == (n, stage, model)]
-    said = {l.split('|')[1].strip(): l for l in (root/'README.md').read_text().splitlines() if l.startswith('| ') and '±' in l}
+    some = lambda n, stage, model: [r for r in rows if (r['data']['n_train'], r['stage'],
+                                                        r['recipe']['model']) == (n, stage, model)]
+    said = {l.split('|')[1].strip(): l for l in (root/'README.md').read_text().splitlines()
+            if l.startswith('| ') and '±' in l}
     assert set(said) == {'1,000', '4,000', '16,000', '60,000'}
     for size, line in said.items():
-        ours, equal, cheap = (some(int(size.replace(',', '')), *k) for k in (('images', 'dems_nano'), ('images', 'vit_nano'), ('macs', 'vit_nano')))
-        means = ['{:.1f} ± {:.1f}'.format(*R.mean_interval([100*r['accuracy'] for r in k])) for k in (ours, equal, cheap)]
+        ours, equal, cheap = (some(int(size.replace(',', '')), *k)
+                              for k in (('images', 'dems_nano'), ('images', 'vit_nano'),
+                                        ('macs', 'vit_nano')))
+        means = ['{:.1f} ± {:.1f}'.format(*R.mean_interval([100*r['accuracy'] for r in k]))
+                 for k in (ours, equal, cheap)]
         less = ['{:+.1f} ± {:.1f}'.format(*R.paired(ours, k)) for k in (equal, cheap)]
-        assert [c.strip() for c in line.split('|')[2:-1]] == [means[0], means[1], less[0], means[2], less[1]], size
+        assert [c.strip() for c in line.split('|')[2:-1]] == [means[0], means[1], less[0], means[2],
+                                                              less[1]], size
 
 # the driver
 
-def sample(seed=0, epochs=2, **kw): return S.PlannedRun('example', 'images', Recipe(n_train=200, epochs=epochs, bs=50, seed=seed, **kw))
+def sample(seed=0, epochs=2, **kw):
+    return S.PlannedRun('example', 'images',
+                        Recipe(n_train=200, epochs=epochs, bs=50, seed=seed, **kw))
 
 def test_a_killed_study_goes_on(tmp_path):
     "Killed in the middle of its second run, it leaves one whole row, and the next start adds the other."
-    code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from dems_nb.learner import Recipe;'
-            'r = Recipe(n_train=200, epochs=2, bs=50);'
-            f'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r})')
-    p = subprocess.Popen([sys.executable, '-u', '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, start_new_session=True)     # -u: or its lines stay in a buffer
-    lines = [p.stdout.readline(), p.stdout.readline()]                  # what is to do, and the first run's line
+    code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from '
+            'dems_nb.learner import Recipe;r = Recipe(n_train=200, epochs=2, bs=50);'
+            'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", '
+            f'replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r})')
+    # -u: or its lines stay in a buffer
+    p = subprocess.Popen([sys.executable, '-u', '-W', 'ignore', '-c', code], stdout=subprocess.PIPE,
+                         text=True, start_new_session=True)
+    lines = [p.stdout.readline(), p.stdout.readline()]  # what is to do, and the first run's line
     time.sleep(.5)
     os.killpg(p.pid, signal.SIGKILL); p.wait()
     assert 'example/images-dems_nano' in lines[1]
@@ -182,11 +221,13 @@ def test_half_a_row_is_never_there(tmp_path, monkeypatch):
     assert list(tmp_path.rglob('*')) == []
 
 def test_tuning_never_sees_the_test_set():
-    for plans in (S.data_efficiency([]), S.cifar10([])): assert all(p.recipe.holdout and p.stage == 'tune' for p in plans)
+    for plans in (S.data_efficiency([]), S.cifar10([])):
+        assert all(p.recipe.holdout and p.stage == 'tune' for p in plans)
 
 def test_a_broken_row_stops_the_driver_by_name(tmp_path):
     (tmp_path/'example').mkdir(); (tmp_path/'example'/'x.json').write_text('{}')
-    with pytest.raises(ValueError, match='example/x.json is refused'): S.run_plans([sample()], tmp_path)
+    with pytest.raises(ValueError, match='example/x.json is refused'):
+        S.run_plans([sample()], tmp_path)
 
 def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as e: S.main(['nothing'])

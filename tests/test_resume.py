@@ -7,16 +7,19 @@ from dems_nb import learner as L, run as R
 from dems_nb.weights import load_model, read_safetensors, start_from
 
 root = Path(__file__).parent.parent
-recipe = L.Recipe.pretrain('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100)       # drop path, dropout, mixing, every augmentation
+# drop path, dropout, mixing, every augmentation
+recipe = L.Recipe.pretrain('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100)
 
 class At(R.Callback):
     "Do something at one place of a run."
     order = 0
-    def __init__(self, epoch, step, do, training=True): self.where, self.do = (epoch, step, training), do
+    def __init__(self, epoch, step, do, training=True):
+        self.where, self.do = (epoch, step, training), do
     def before_batch(self):
         if (self.epoch, self.iter, self.training) == self.where: self.do()
 
-def state(folder): return read_safetensors(folder/'model.safetensors')[0], (folder/'history.csv').read_text()
+def state(folder):
+    return read_safetensors(folder/'model.safetensors')[0], (folder/'history.csv').read_text()
 
 skipped = 'seconds', 'commit', 'callbacks'
 
@@ -25,7 +28,8 @@ def assert_same_run(a, b):
     assert max((wa[k] - wb[k]).abs().max().item() for k in wa) == 0.0 and wa.keys() == wb.keys()
     assert ca == cb and ca.count('\n') == recipe.epochs + 1
     ra, rb = (json.loads((f/'result.json').read_text()) for f in (a, b))
-    assert {k: v for k, v in ra.items() if k not in skipped} == {k: v for k, v in rb.items() if k not in skipped}
+    assert {k: v for k, v in ra.items()
+            if k not in skipped} == {k: v for k, v in rb.items() if k not in skipped}
 
 def go(folder, r=recipe, **kw): return R.train(r, folder, device='cpu', bar=False, **kw)
 
@@ -37,19 +41,23 @@ def whole(tmp_path_factory):
 
 def raise_signal(s): return lambda: os.kill(os.getpid(), s)
 
-@pytest.mark.parametrize('where', [(0, 0, True), (1, 3, True), (1, 9, True), (2, 9, True), (1, 0, False), (2, 1, False)], ids=str)
+@pytest.mark.parametrize('where',
+                         [(0, 0, True), (1, 3, True), (1, 9, True), (2, 9, True), (1, 0, False),
+                          (2, 1, False)], ids=str)
 def test_stopped_by_a_signal(tmp_path, whole, where):
     epoch, step, training = where
     number = signal.SIGINT if step % 2 else signal.SIGTERM
-    with pytest.raises(R.Interrupted, match=signal.Signals(number).name): go(tmp_path, cbs=[At(epoch, step, raise_signal(number), training)])
+    with pytest.raises(R.Interrupted, match=signal.Signals(number).name):
+        go(tmp_path, cbs=[At(epoch, step, raise_signal(number), training)])
     assert not (tmp_path/'result.json').exists()
     go(tmp_path, resume=True)
     assert_same_run(whole, tmp_path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler                             # put back
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # put back
 
 def test_stopped_again_and_again(tmp_path, whole):
     for place in ((0, 4), (0, 8), (1, 1), (2, 2)):
-        with pytest.raises(R.Interrupted): go(tmp_path, resume=True, cbs=[At(*place, raise_signal(signal.SIGINT))])
+        with pytest.raises(R.Interrupted):
+            go(tmp_path, resume=True, cbs=[At(*place, raise_signal(signal.SIGINT))])
     go(tmp_path, resume=True)
     assert_same_run(whole, tmp_path)
 
@@ -64,7 +72,8 @@ class Kill(R.Callback):
 R.train(recipe, out, device='cpu', bar=False, resume=True, save_every=0., cbs=[Kill()])
 '''
 def child(r, out, epoch, step):
-    return subprocess.run([sys.executable, '-W', 'ignore', '-c', CHILD, r.to_json(), str(out), str(epoch), str(step)], cwd=root, capture_output=True, text=True)
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', CHILD, r.to_json(), str(out),
+                           str(epoch), str(step)], cwd=root, capture_output=True, text=True)
 
 @pytest.mark.parametrize('schedule', ['paper', 'one_cycle'])
 def test_killed_outright(tmp_path, schedule):
@@ -91,23 +100,26 @@ def dying(fd):
     return sync(fd)
 sync, os.fsync = os.fsync, dying
 R.train(''').replace('class Kill(R.Callback):\n    order = 100', 'class Kill(R.Callback):\n    order, run = 100, False')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', child_code, r.to_json(), str(tmp_path/'killed'), '9', '9'], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', child_code, r.to_json(),
+                           str(tmp_path/'killed'), '9', '9'], cwd=root, capture_output=True,
+                          text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = [p.name for p in (tmp_path/'killed').iterdir() if p.name.startswith('.checkpoint')]
     assert left, 'nothing was half written: this test killed at the wrong moment'
     R.read_checkpoint(tmp_path/'killed/checkpoint.safetensors')
     go(tmp_path/'killed', r, resume=True)
     assert_same_run(tmp_path/'whole', tmp_path/'killed')
-    assert not list((tmp_path/'killed').glob('.checkpoint*'))                # and the rest of it is cleared away
+    assert not list((tmp_path/'killed').glob('.checkpoint*'))  # and the rest of it is cleared away
 
 def test_float16_and_its_scaler(tmp_path):
     r = replace(recipe, precision='fp16')
-    class Overflow(R.Callback):                                                                       # makes the scale part of the state
+    class Overflow(R.Callback):  # makes the scale part of the state
         order = 30
         def before_backward(self):
             if (self.epoch, self.iter) == (0, 2): self.learn.loss_grad = self.loss_grad*float('inf')
     go(tmp_path/'whole', r, cbs=[Overflow()])
-    with pytest.raises(R.Interrupted): go(tmp_path/'s', r, cbs=[Overflow(), At(1, 3, raise_signal(signal.SIGINT))])
+    with pytest.raises(R.Interrupted):
+        go(tmp_path/'s', r, cbs=[Overflow(), At(1, 3, raise_signal(signal.SIGINT))])
     assert R.read_checkpoint(tmp_path/'s/checkpoint.safetensors')[1]['scaler']['scale'] == 32768.
     go(tmp_path/'s', r, resume=True, cbs=[Overflow()])
     assert_same_run(tmp_path/'whole', tmp_path/'s')
@@ -115,7 +127,9 @@ def test_float16_and_its_scaler(tmp_path):
 def test_what_is_not_restored_would_show(tmp_path, whole, monkeypatch):
     "The comparison can fail: forget the optimizer's averages, or the position in the epoch, and the runs differ."
     real = R.restore_state
-    def forgetful(learn, tensors, notes): real(learn, {k: (torch.zeros_like(v) if k.endswith('exp_avg') else v) for k, v in tensors.items()}, notes)
+    def forgetful(learn, tensors, notes):
+        real(learn, {k: (torch.zeros_like(v) if k.endswith('exp_avg') else v)
+                     for k, v in tensors.items()}, notes)
     with pytest.raises(R.Interrupted): go(tmp_path, cbs=[At(1, 3, raise_signal(signal.SIGINT))])
     monkeypatch.setattr(R, 'restore_state', forgetful)
     go(tmp_path, resume=True)
@@ -124,12 +138,14 @@ def test_what_is_not_restored_would_show(tmp_path, whole, monkeypatch):
 def test_a_finished_run_resumes_to_itself(tmp_path, whole):
     learn = go(whole, resume=True)
     assert len(learn.recorder.values) == 3
-    assert all(torch.equal(v, learn.model.state_dict()[k]) for k, v in load_model(whole/'model.safetensors').state_dict().items())
+    assert all(torch.equal(v, learn.model.state_dict()[k])
+               for k, v in load_model(whole/'model.safetensors').state_dict().items())
 
 def test_a_fine_tuning_resumes_without_its_source(tmp_path, whole):
     r = L.Recipe.finetune('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100)
     go(tmp_path/'a', r, pretrained=whole)
-    with pytest.raises(R.Interrupted): go(tmp_path/'b', r, pretrained=whole, cbs=[At(1, 2, raise_signal(signal.SIGTERM))])
+    with pytest.raises(R.Interrupted):
+        go(tmp_path/'b', r, pretrained=whole, cbs=[At(1, 2, raise_signal(signal.SIGTERM))])
     go(tmp_path/'b', r, resume=True)
     assert_same_run(tmp_path/'a', tmp_path/'b')
 
@@ -139,17 +155,21 @@ def test_a_full_disk_leaves_the_checkpoint_and_says_so(tmp_path, whole):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before)//2, hard))                             # no file may grow beyond half a checkpoint
+        # no file may grow beyond half a checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before)//2, hard))
         with pytest.raises(OSError) as e: go(tmp_path, resume=True, save_every=0.)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard)); signal.signal(signal.SIGXFSZ, old)
     assert e.value.errno in (errno.EFBIG, errno.ENOSPC)
-    assert (tmp_path/'checkpoint.safetensors').read_bytes() == before and not list(tmp_path.glob('.checkpoint*'))
+    assert (tmp_path
+            /'checkpoint.safetensors').read_bytes() == before and not list(
+                tmp_path.glob('.checkpoint*'))
     go(tmp_path, resume=True)
     assert_same_run(whole, tmp_path)
 
 def stopped_late(folder):
-    with pytest.raises(R.Interrupted): go(folder, save_every=0., cbs=[At(2, 3, raise_signal(signal.SIGINT))])
+    with pytest.raises(R.Interrupted):
+        go(folder, save_every=0., cbs=[At(2, 3, raise_signal(signal.SIGINT))])
     return folder/'checkpoint.safetensors'
 
 @pytest.mark.parametrize('broken', ['cut', 'one byte', 'foreign', 'text', 'pickle'])
@@ -185,9 +205,11 @@ def test_no_load_path_can_run_code():
 def test_another_recipe_or_other_data_is_refused_unless_told(tmp_path):
     with pytest.raises(R.Interrupted): go(tmp_path, cbs=[At(1, 3, raise_signal(signal.SIGINT))])
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
-    with pytest.raises(ValueError, match='seed was 0 and is 7; lr was .* and is 0.1'): go(tmp_path, replace(recipe, lr=.1, seed=7), resume=True)
+    with pytest.raises(ValueError, match='seed was 0 and is 7; lr was .* and is 0.1'):
+        go(tmp_path, replace(recipe, lr=.1, seed=7), resume=True)
     other = L.recipe_dls(replace(recipe, n_train=160), 'cpu')
-    with pytest.raises(ValueError, match='other data: .*n_train was 320 and is 160'): go(tmp_path, dls=other, resume=True)
+    with pytest.raises(ValueError, match='other data: .*n_train was 320 and is 160'):
+        go(tmp_path, dls=other, resume=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
     go(tmp_path, replace(recipe, lr=1e-4), resume=True, allow_changes=True)
 

@@ -24,7 +24,8 @@ class Do(R.Callback):
 def stop(learn): signal.raise_signal(signal.SIGINT)
 def fail(learn): raise RuntimeError('boom')
 def visible(folder): return sorted(p.name for p in Path(folder).iterdir() if p.name[0] != '.')
-def contents(folder): return {n: (folder/n).read_bytes() for n in visible(folder) if (folder/n).is_file()}
+def contents(folder):
+    return {n: (folder/n).read_bytes() for n in visible(folder) if (folder/n).is_file()}
 
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):
@@ -38,7 +39,8 @@ def done(tmp_path_factory):
 @pytest.mark.parametrize('how', [{}, dict(resume=True), dict(overwrite=True)], ids=str)
 def test_a_folder_with_somebody_elses_file_is_refused(tmp_path, name, how):
     (tmp_path/name).write_text('the only copy')
-    with pytest.raises(FileExistsError, match=f'holds {name}, which no run of this kit wrote'): go(tmp_path, **how)
+    with pytest.raises(FileExistsError, match=f'holds {name}, which no run of this kit wrote'):
+        go(tmp_path, **how)
     assert contents(tmp_path) == {name: b'the only copy'}
 
 def test_a_dangling_link_of_such_a_name_is_refused(tmp_path):
@@ -47,7 +49,8 @@ def test_a_dangling_link_of_such_a_name_is_refused(tmp_path):
     assert (tmp_path/'model.safetensors').is_symlink()
 
 def test_other_files_in_the_folder_are_not_touched(tmp_path):
-    others = {'a.safetensors': b'1', '.b.safetensors.x': b'2', 'notes.txt': b'3', 'old.checkpoint.safetensors': b'4'}
+    others = {'a.safetensors': b'1', '.b.safetensors.x': b'2', 'notes.txt': b'3',
+              'old.checkpoint.safetensors': b'4'}
     for name, data in others.items(): (tmp_path/name).write_bytes(data)
     go(tmp_path)
     go(tmp_path, replace(tiny, seed=1), overwrite=True)
@@ -60,7 +63,8 @@ def test_the_folder_of_the_pretrained_weights_is_refused(tmp_path, done, what):
     (folder/'a.safetensors').write_bytes((done/'model.safetensors').read_bytes())
     source = folder/'a.safetensors' if what == 'file' else folder
     for how in ({}, dict(resume=True), dict(overwrite=True)):
-        with pytest.raises(ValueError, match='the pretrained weights lie in'): go(folder, pretrained=source, **how)
+        with pytest.raises(ValueError, match='the pretrained weights lie in'):
+            go(folder, pretrained=source, **how)
     assert visible(folder) == ['a.safetensors']
 
 def test_a_file_in_place_of_the_folder(tmp_path):
@@ -80,21 +84,25 @@ def bad_optimizer(learn): raise ValueError('no such optimizer')
 def test_overwrite_keeps_the_old_run_until_the_first_checkpoint(tmp_path, where):
     go(tmp_path/'run')
     before = contents(tmp_path/'run')
-    with pytest.raises(RuntimeError): go(tmp_path/'run', replace(tiny, seed=1), overwrite=True, cbs=[Do(*where, fail)])
+    with pytest.raises(RuntimeError):
+        go(tmp_path/'run', replace(tiny, seed=1), overwrite=True, cbs=[Do(*where, fail)])
     assert contents(tmp_path/'run') == before and not (tmp_path/'run'/R._new).exists()
     assert load_model(tmp_path/'run/model.safetensors')
     go(tmp_path/'run', resume=True)                                     # it is still the run it was
 
 def test_overwrite_with_bad_numbers_touches_nothing(tmp_path, done):
     before = contents(done)
-    with pytest.raises(ValueError, match='eps is -1'): go(done, replace(tiny, eps=-1), overwrite=True)
+    with pytest.raises(ValueError, match='eps is -1'):
+        go(done, replace(tiny, eps=-1), overwrite=True)
     assert contents(done) == before
 
 def test_overwrite_replaces_the_run_at_its_first_checkpoint(tmp_path):
     go(tmp_path/'run')
     other = replace(tiny, seed=1)
-    with pytest.raises(R.Interrupted): go(tmp_path/'run', other, overwrite=True, cbs=[Do(1, 2, stop)])
-    assert visible(tmp_path/'run') == ['checkpoint.safetensors', 'dems_run.json', 'environment.json', 'history.csv',
+    with pytest.raises(R.Interrupted):
+        go(tmp_path/'run', other, overwrite=True, cbs=[Do(1, 2, stop)])
+    assert visible(tmp_path/'run') == ['checkpoint.safetensors', 'dems_run.json',
+                                       'environment.json', 'history.csv',
                                        'log.txt', 'recipe.json']
     go(tmp_path/'run', other, resume=True)
     whole = go(tmp_path/'whole', other)
@@ -107,7 +115,8 @@ def test_overwrite_replaces_the_run_at_its_first_checkpoint(tmp_path):
 def test_a_second_run_is_told_who_has_the_folder(tmp_path):
     tried = []
     def second(learn):
-        with pytest.raises(RuntimeError, match=f'is being trained into by process {os.getpid()} on '):
+        with pytest.raises(RuntimeError,
+                           match=f'is being trained into by process {os.getpid()} on '):
             go(tmp_path, replace(tiny, seed=1))
         tried.append(True)
     go(tmp_path, cbs=[Do(0, 1, second)])
@@ -116,10 +125,11 @@ def test_a_second_run_is_told_who_has_the_folder(tmp_path):
 
 def test_a_dead_holders_lock_is_free(tmp_path):
     code = ('import os, signal, sys; from dems_nb import learner as L, run as R\n'
-            'class Die(R.Callback):\n'
-            '    def after_batch(self): os.kill(os.getpid(), signal.SIGKILL)\n'
-            'R.train(L.Recipe.from_json(sys.argv[1]), sys.argv[2], device="cpu", bar=False, cbs=[Die()])')
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, tiny.to_json(), str(tmp_path/'run')], cwd=root)
+            'class Die(R.Callback):\n    def after_batch(self): os.kill(os.getpid(), '
+            'signal.SIGKILL)\nR.train(L.Recipe.from_json(sys.argv[1]), sys.argv[2], device="cpu", '
+            'bar=False, cbs=[Die()])')
+    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, tiny.to_json(),
+                          str(tmp_path/'run')], cwd=root)
     assert out.returncode == -signal.SIGKILL and (tmp_path/'run'/R._holder).exists()
     go(tmp_path/'run', resume=True)
 
@@ -137,16 +147,21 @@ def test_a_checkpoint_can_be_taken_to_a_new_folder(tmp_path):
     assert all(torch.equal(v, state[k]) for k, v in whole.model.state_dict().items())
 
 def test_what_cannot_be_meant_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='resume is True and there is no folder'): R.train(tiny, resume=True)
+    with pytest.raises(ValueError, match='resume is True and there is no folder'):
+        R.train(tiny, resume=True)
     dls = L.recipe_dls(tiny, 'cpu')
-    with pytest.raises(ValueError, match='device is cuda and the data lives on cpu'): R.train(tiny, dls=dls, device='cuda')
+    with pytest.raises(ValueError, match='device is cuda and the data lives on cpu'):
+        R.train(tiny, dls=dls, device='cuda')
 
-@pytest.mark.parametrize('key, shape', [('optim.3.exp_avg', (1,)), ('optim.3.step', (2,)), ('model.cls_token', (1, 1, 8)),
+@pytest.mark.parametrize('key, shape',
+                         [('optim.3.exp_avg', (1,)), ('optim.3.step', (2,)),
+                          ('model.cls_token', (1, 1, 8)),
                                         ('optim.999.exp_avg', (4,))])
 def test_a_checkpoint_of_other_shapes_is_refused_before_anything_is_loaded(tmp_path, key, shape):
     with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(1, 2, stop)])
     tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')
-    R.write_checkpoint(tmp_path/'checkpoint.safetensors', {**tensors, key: torch.zeros(shape)}, notes)
+    R.write_checkpoint(tmp_path/'checkpoint.safetensors', {**tensors, key: torch.zeros(shape)},
+                       notes)
     with pytest.raises(ValueError, match='does not fit the model'): go(tmp_path, resume=True)
 
 def test_the_losses_go_on_where_the_device_has_them(tmp_path):
@@ -209,8 +224,9 @@ def test_an_early_stop_is_told_as_it_was(tmp_path):
     early = lambda: EarlyStoppingCallback(monitor='valid_loss', min_delta=10, patience=1)
     learn = go(tmp_path, longer, cbs=[early()])
     result = json.loads((tmp_path/'result.json').read_text())
-    assert (result['epochs'], result['images_seen'], result['callbacks']) == (2, 320, ['EarlyStoppingCallback'])
-    again = go(tmp_path, longer, resume=True, cbs=[early()])            # it is finished, and stays so
+    assert (result['epochs'], result['images_seen'],
+            result['callbacks']) == (2, 320, ['EarlyStoppingCallback'])
+    again = go(tmp_path, longer, resume=True, cbs=[early()])  # it is finished, and stays so
     assert torch.equal(weights(again), weights(learn))
     assert json.loads((tmp_path/'result.json').read_text())['epochs'] == 2
 
@@ -228,7 +244,8 @@ class Spoil(R.Callback):
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path, every, capsys):
     with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(0, 2, stop)])
     before = (tmp_path/'checkpoint.safetensors').read_bytes()
-    with pytest.raises(FloatingPointError) as e: go(tmp_path, resume=True, save_every=every, cbs=[Spoil(0, 3)])
+    with pytest.raises(FloatingPointError) as e:
+        go(tmp_path, resume=True, save_every=every, cbs=[Spoil(0, 3)])
     assert str(e.value) == ('the training came to values that are not finite in epoch 1: '
                             f'give a lower lr than {tiny.lr}')
     tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')

@@ -16,12 +16,16 @@ def test_the_truth_passes(name, more):
     hold_against(json.loads(json.dumps(m.config)), m.state_dict())  # as it comes out of a file
 
 lies = [(k, v) for k, vs in dict(
-    arch=[None, 'cnn', 3, 'vit', []], image_size=[16000, 2**40, 0, -1, None, '32', 32., True, 10**400],
-    patch_sizes=[[2, 4, 8], [4, 8], None, 4, [4, 8, 10**9], 'abc'], in_chans=[3, 10**9, None, '1', True],
+    arch=[None, 'cnn', 3, 'vit', []],
+    image_size=[16000, 2**40, 0, -1, None, '32', 32., True, 10**400],
+    patch_sizes=[[2, 4, 8], [4, 8], None, 4, [4, 8, 10**9], 'abc'],
+    in_chans=[3, 10**9, None, '1', True],
     n_classes=[10**9, 0, None, [7]], dim=[128, 10**9, None, 64.5], depth=[10**9, 5, None, '6', -1],
     heads=[0, 3, 10**9, None, 2.5, True], n_mixed=[[8], [8, 5], None, 8, [10**9, 4]],
-    mlp_ratio=[0, 8, 1e300, 'x', None, float('nan'), float('inf')], drop_path=[-1, 'x', float('nan'), 1e300, 1],
-    attn_drop=[-1, [], float('inf')], plain_scales=[0, 1, None, 10**9], mix_before=[[1], [5, 3], None, 3, [3, 10**9], 'ab'],
+    mlp_ratio=[0, 8, 1e300, 'x', None, float('nan'), float('inf')],
+    drop_path=[-1, 'x', float('nan'), 1e300, 1],
+    attn_drop=[-1, [], float('inf')], plain_scales=[0, 1, None, 10**9],
+    mix_before=[[1], [5, 3], None, 3, [3, 10**9], 'ab'],
     unheard_of=[1]).items() for v in vs]
 
 @pytest.fixture(scope='module')
@@ -29,13 +33,17 @@ def nano(): return create_model('dems_nano', 7, in_chans=1)
 
 @pytest.mark.parametrize('field, lie', lies, ids=lambda v: str(v)[:20])
 def test_a_lie_is_refused_and_the_file_named(field, lie, nano, tmp_path, monkeypatch):
-    save_file(nano.state_dict(), tmp_path/'f', metadata={'config': json.dumps({**nano.config, field: lie})})
-    small = lambda config: build_model(config) if config['depth'] == 6 and config['dim'] == 64 else pytest.fail('built')
+    save_file(nano.state_dict(), tmp_path/'f',
+              metadata={'config': json.dumps({**nano.config, field: lie})})
+    small = (lambda config: build_model(config) if config['depth'] == 6 and config['dim'] == 64
+             else pytest.fail('built'))
     monkeypatch.setattr(W, 'build_model', small)
     with pytest.raises(ValueError) as e: W.load_model(tmp_path/'f')
     assert str(e.value).startswith(f'{tmp_path/"f"}: ') and len(str(e.value)) < 400
 
-@pytest.mark.parametrize('field', ['arch', 'image_size', 'patch_sizes', 'in_chans', 'n_classes', 'dim', 'depth', 'heads', 'n_mixed', 'plain_scales'])
+@pytest.mark.parametrize('field',
+                         ['arch', 'image_size', 'patch_sizes', 'in_chans', 'n_classes', 'dim',
+                          'depth', 'heads', 'n_mixed', 'plain_scales'])
 def test_a_field_that_is_missing(field, nano):
     with pytest.raises(ValueError):
         hold_against({k: v for k, v in nano.config.items() if k != field}, nano.state_dict())
@@ -47,16 +55,20 @@ def test_large_pictures_that_a_model_bears():
         hold_against({**c.config, 'image_size': 512}, c.state_dict())
 
 @pytest.mark.parametrize('change, part', [
-    (lambda sd: sd.update({'blocks.999999999.norm1.weight': torch.zeros(64)}), 'its blocks are not numbered from 0 to 6'),
-    (lambda sd: sd.update({'blocks.x.norm1.weight': torch.zeros(64)}), 'its blocks are not numbered'),
+    (lambda sd: sd.update({'blocks.999999999.norm1.weight': torch.zeros(64)}),
+     'its blocks are not numbered from 0 to 6'),
+    (lambda sd: sd.update({'blocks.x.norm1.weight': torch.zeros(64)}),
+     'its blocks are not numbered'),
     (lambda sd: [sd.pop(k) for k in list(sd) if k.startswith('blocks.')], 'it has no blocks'),
     (lambda sd: sd.pop('head.weight'), 'it has no head.weight'),
     (lambda sd: sd.update({'head.weight': torch.zeros(())}), r'head.weight has shape \(\): '
                                                              r'expected 2 axes'),
     (lambda sd: sd.update({'head.weight': torch.zeros(0, 64)}), r'head.weight has shape \(0, 64\)'),
     (lambda sd: sd.update({'interactions.0.mlp.4.weight': torch.zeros(3)}), 'expected 2 axes'),
-    (lambda sd: sd.update({'tokenizer.embeds.0.weight': torch.zeros(64, 3, 4, 4)}), r'for \[1, 3\] channels'),
-    (lambda sd: [sd.pop(k) for k in list(sd) if 'qkv' in k or '.mlp.2.' in k], 'lacks most of the tensors')])
+    (lambda sd: sd.update({'tokenizer.embeds.0.weight': torch.zeros(64, 3, 4, 4)}),
+     r'for \[1, 3\] channels'),
+    (lambda sd: [sd.pop(k) for k in list(sd) if 'qkv' in k or '.mlp.2.' in k],
+     'lacks most of the tensors')])
 def test_tensors_that_make_no_model(change, part, nano):
     sd = dict(nano.state_dict())
     change(sd)
@@ -74,7 +86,9 @@ def test_a_thousand_blocks_without_weights(nano):
 
 def test_a_packed_archive(tmp_path):
     torch.save({'w': torch.zeros(10**6)}, tmp_path/'large.pth')
-    with zipfile.ZipFile(tmp_path/'large.pth') as z, zipfile.ZipFile(tmp_path/'p.pth', 'w', zipfile.ZIP_DEFLATED) as p:
+    with zipfile.ZipFile(tmp_path
+                         /'large.pth') as z, zipfile.ZipFile(tmp_path/'p.pth', 'w',
+                                                             zipfile.ZIP_DEFLATED) as p:
         for n in z.namelist(): p.writestr(n, z.read(n))
     assert open_pth(tmp_path/'large.pth')['w'].shape == (10**6,)
     with pytest.raises(ValueError, match='p.pth: it is no complete .* packed archive'):

@@ -13,7 +13,8 @@ RECORDED = {
 }
 
 # the same arithmetic on every x86 processor: the oldest instructions, in one order
-ENV = dict(ATEN_CPU_CAPABILITY='default', ONEDNN_MAX_CPU_ISA='SSE41', MKL_CBWR='COMPATIBLE', OMP_NUM_THREADS='1')
+ENV = dict(ATEN_CPU_CAPABILITY='default', ONEDNN_MAX_CPU_ISA='SSE41', MKL_CBWR='COMPATIBLE',
+           OMP_NUM_THREADS='1')
 
 CODE = '''
 import hashlib, json, sys, tempfile
@@ -38,10 +39,12 @@ for name, (recipe, more) in runs.items():
 print(json.dumps(found))
 '''
 
-@pytest.mark.skipif(not torch.__version__.startswith('2.14') or torch.backends.mkl.is_available() is False,
+@pytest.mark.skipif(not torch.__version__.startswith('2.14')
+                    or torch.backends.mkl.is_available() is False,
                     reason='recorded with PyTorch 2.14 and MKL')
 def test_small_trainings_are_what_they_were():
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], cwd=root, env={**os.environ, **ENV},
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], cwd=root,
+                          env={**os.environ, **ENV},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == RECORDED

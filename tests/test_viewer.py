@@ -26,21 +26,23 @@ def test_scripts_are_well_formed(file):
 def test_the_check_of_scripts_notices(tmp_path):
     if not (node := shutil.which('node')): pytest.skip('SKIPPED: no node here')
     (tmp_path/'broken.js').write_text((assets/'page.js').read_text() + '\nconst = 1;\n')
-    assert subprocess.run([node, '--check', str(tmp_path/'broken.js')], capture_output=True).returncode
+    assert subprocess.run([node, '--check', str(tmp_path/'broken.js')],
+                          capture_output=True).returncode
 
 @pytest.mark.parametrize('file', [*scripts, *sorted(assets.glob('*.css'))], ids=lambda p: p.name)
 def test_scripts_and_styles_read_well_and_stay_inside(file):
     text = file.read_text(encoding='utf-8')
     assert not (wide := [l for l in text.splitlines() if len(l) > 100]), wide
     assert '</' not in text and '<!--' not in text and '\t' not in text
-    outside = r'(?<![\w.])(fetch|XMLHttpRequest|WebSocket|eval|innerHTML|document\.write|import)\b|https?://(?!www\.w3\.org/2000/svg)|url\('
+    outside = (r'(?<![\w.])(fetch|XMLHttpRequest|WebSocket|eval|innerHTML|document\.write|import)\b|https?://(?!www\.w3\.org/2000/svg)|url\(')
     assert not re.search(outside, text)
 
 # the viewer's data
 
 @pytest.mark.parametrize('p', [-1, 340, 10**6])
 def test_a_position_out_of_range_is_told_the_range(p):
-    with pytest.raises(IndexError, match=f'position {p} is out of range: this layout has positions 0 to 339'):
+    with pytest.raises(IndexError, match=f'position {p} is out of range: this layout has positions '
+                                         '0 to 339'):
         view_tokens(picture(32), TokenLayout(), position=p)
 
 def test_pictures_of_another_size():
@@ -56,12 +58,16 @@ def test_the_viewer_knows_what_the_layout_says(layout):
     v = view_tokens(picture(layout.image_size), layout)
     data = data_of(v.html)
     assert data['linked'] == [layout.linked(p).tolist() for p in range(layout.n_tokens)]
-    assert data['boxes'] == layout.boxes.tolist() and data['scale'] == layout.scale.tolist() and data['cells'] == layout.cells.tolist()
+    assert (data['boxes'] == layout.boxes.tolist() and data['scale'] == layout.scale.tolist()
+            and data['cells'] == layout.cells.tolist())
     assert data['maps'] == [] and data['at'] in range(layout.n_tokens)
 
 def unpacked(m):
-    w = np.frombuffer(base64.b64decode(m['w']), np.uint8).reshape(m['regions'], m['targets'], m['per'])/255
-    return torch.tensor(w*np.array(m['peak']).reshape(m['regions'], m['targets'], 1), dtype=torch.float32)      # region target source
+    w = np.frombuffer(base64.b64decode(m['w']),
+                      np.uint8).reshape(m['regions'], m['targets'], m['per'])/255
+    # region target source
+    return torch.tensor(w*np.array(m['peak']).reshape(m['regions'], m['targets'], 1),
+                        dtype=torch.float32)
 
 def test_the_viewer_knows_what_the_model_does():
     model, img = untidy(), picture(8)
@@ -69,13 +75,18 @@ def test_the_viewer_knows_what_the_model_does():
     maps = {(m['mode'], m['name']): m for m in view_tokens(img, model.layout, model).data['maps']}
     for i, (k, D) in enumerate(zip((2, 3), mixing_weights(model, x))):
         m = maps['mixing', f'before block {k}']
-        assert m['sources'] == ('mixed' if i else 'token') and torch.allclose(unpacked(m), D.transpose(1, 2), atol=.003)
+        assert m['sources'] == ('mixed' if i
+                                else 'token') and torch.allclose(unpacked(m), D.transpose(1, 2),
+                                                                 atol=.003)
         own = unpacked(maps['provenance', f'mixed tokens before block {k}'])
         P = provenance(model, img, blocks=k)[1:, 1:].view(4, -1, 4, 5)
         for r in range(4): assert torch.allclose(own[r], P[r, :, r], atol=.003)
     for k in (1, 2, 3):
-        m, P = maps['provenance', f'class token after block {k} (rollout)'], provenance(model, img, blocks=k, attention=True)
-        assert torch.allclose(unpacked(m).flatten(), P[0, 1:], atol=.003) and abs(m['rest'] - P[0, 0]) < 1e-3
+        m, P = maps['provenance', f'class token after block {k} (rollout)'], provenance(model, img,
+                                                                                        blocks=k,
+                                                                                        attention=True)
+        assert torch.allclose(unpacked(m).flatten(), P[0, 1:],
+                              atol=.003) and abs(m['rest'] - P[0, 0]) < 1e-3
     assert len(maps) == 7
 
 @pytest.mark.parametrize('name', ['dems_nano', 'dems_tiny', 'dems_small'])
@@ -83,22 +94,34 @@ def test_the_viewer_is_small_and_needs_nothing_from_the_web(name):
     model = create_model(name)
     html = view_tokens(picture(32, 3), model.layout, model).html
     assert len(html.encode()) < 300_000
-    links = re.sub(r'(data:image/\w+;base64,|"w":")[\w+/=]+', '', html).replace('http://www.w3.org/2000/svg', '')      # a name, never fetched
-    assert not re.search(r'https?:|//[a-z]|\b(require|import|fetch|XMLHttpRequest|url)\b|src="[^"]', links)
+    # a name, never fetched
+    links = re.sub(r'(data:image/\w+;base64,|"w":")[\w+/=]+', '',
+                   html).replace('http://www.w3.org/2000/svg', '')
+    assert not re.search(r'https?:|//[a-z]|\b(require|import|fetch|XMLHttpRequest|url)\b|src="[^"]',
+                         links)
 
 def test_the_viewer_in_every_output_format():
     img = picture(32)
-    one, two, other = view_tokens(img, TokenLayout(), position=3), view_tokens(img, TokenLayout(), position=3), view_tokens(img, TokenLayout(), position=4)
+    one, two, other = view_tokens(img, TokenLayout(),
+                                  position=3), view_tokens(img, TokenLayout(),
+                                                           position=3), view_tokens(
+                                                               img, TokenLayout(), position=4)
     bundle = one._repr_mimebundle_()
-    assert bundle == two._repr_mimebundle_() and set(bundle) == {'text/html', 'image/png', 'text/plain'}        # the same every time: no noise in a diff
+    # the same every time: no noise in a diff
+    assert bundle == two._repr_mimebundle_() and set(bundle) == {'text/html', 'image/png',
+                                                                 'text/plain'}
     assert Image.open(io.BytesIO(base64.b64decode(bundle['image/png']))).size[0] > 300
     assert bundle['image/png'] in bundle['text/html'] and one._repr_html_() == one.html
     name = lambda v: re.search(r'data-viewer="(\w+)"', v.html)[1]
     assert name(one) == name(two) != name(other)
-    assert drawn(one.figure()) == drawn(show_correspondence(img, TokenLayout(), 3)) and 'figure()' in bundle['text/plain']
-    assert bundle['text/html'].count('</script>') == 1 and not re.search(r'<script[^>]', bundle['text/html'].replace('<script>', ''))
+    assert drawn(one.figure()) == drawn(show_correspondence(img, TokenLayout(),
+                                                            3)) and 'figure()' in bundle['text/plain']
+    assert bundle['text/html'].count('</script>') == 1 and not re.search(r'<script[^>]',
+                                                                         bundle['text/html'].replace('<script>', ''))
 
 def test_the_viewer_refuses():
-    with pytest.raises(ValueError, match='give model.layout'): view_tokens(picture(32), TokenLayout(), create_model('dems_nano', in_chans=1))
+    with pytest.raises(ValueError, match='give model.layout'):
+        view_tokens(picture(32), TokenLayout(), create_model('dems_nano', in_chans=1))
     model = create_model('dems_nano', in_chans=1)
-    with pytest.raises(ValueError, match='the image has 3 channels and the model takes 1'): view_tokens(picture(32, 3), model.layout, model)
+    with pytest.raises(ValueError, match='the image has 3 channels and the model takes 1'):
+        view_tokens(picture(32, 3), model.layout, model)

@@ -20,10 +20,14 @@ def tiny(tmp_path_factory):
 def test_the_list():
     table = Z.list_zoo()
     assert len(table) == 14 and not table.here.any() and table.name.is_unique
-    assert {e.file_id for e in Z.zoo.values()} == {re.search('/d/(.*)/view', a)[1] for a in table.address}
-    assert [e.accuracy for e in Z.zoo.values() if e.stage == 'finetune'] == [96.74, 83.50, 97.76, 85.16]
-    assert Z.zoo['dems_small/caltech101'].image_size == 256 and Z.zoo['dems_small/caltech101'].picture == 'middle'
-    with pytest.raises(ValueError, match="no published checkpoint is called 'dems_huge/x': the names are dems_tiny/cifar10,"):
+    assert {e.file_id for e in Z.zoo.values()} == {re.search('/d/(.*)/view', a)[1]
+                                                   for a in table.address}
+    assert [e.accuracy for e in Z.zoo.values()
+            if e.stage == 'finetune'] == [96.74, 83.50, 97.76, 85.16]
+    assert (Z.zoo['dems_small/caltech101'].image_size == 256
+            and Z.zoo['dems_small/caltech101'].picture == 'middle')
+    with pytest.raises(ValueError, match="no published checkpoint is called 'dems_huge/x': the "
+                                         "names are dems_tiny/cifar10,"):
         Z.zoo_entry('dems_huge/x')
 
 @pytest.mark.parametrize('kind', ['small', 'large'])
@@ -35,27 +39,34 @@ def test_fetched_once_checked_and_kept(kind, tiny, folder, monkeypatch, capsys):
         assert len(asked) == (2 if kind == 'large' else 1)
         said = capsys.readouterr().err
         second = W.load_model(entry.name)
-        assert len(asked) == (2 if kind == 'large' else 1)             # the second one came from here
-    for text in (said, capsys.readouterr().err): assert 'CC BY-NC 4.0' in text and entry.name in text
-    with torch.no_grad(): assert torch.equal(first(x), model(x)) and torch.equal(second(x), model(x))
+        assert len(asked) == (2 if kind == 'large' else 1)  # the second one came from here
+    for text in (said, capsys.readouterr().err):
+        assert 'CC BY-NC 4.0' in text and entry.name in text
+    with torch.no_grad():
+        assert torch.equal(first(x), model(x)) and torch.equal(second(x), model(x))
     assert first.notes == second.notes and first.notes['picture'] == 'tensor'
     assert first.notes['licence'] == 'CC BY-NC 4.0' and first.notes['source'] == entry.address
     pth, copy = Z.zoo_files(entry.name)
-    assert first.notes['pth_sha256'] == hashlib.sha256(data).hexdigest() and pth.read_bytes() == data
+    assert first.notes['pth_sha256'] == hashlib.sha256(
+        data).hexdigest() and pth.read_bytes() == data
     sums = dict(reversed(l.split()) for l in copy.with_suffix('.sha256').read_text().splitlines())
     assert sums == {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in (pth, copy)}
     assert Z.list_zoo().here.sum() == 1 and not list(folder.glob('*.part'))
 
 @pytest.mark.parametrize('kind, part', [
-    ('quota', 'Too many users have viewed'), ('private', 'Cannot retrieve the public link'), ('gone', '404|Cannot retrieve'),
-    ('breaks off', '.'), ('no network', 'refused|connect'), ('a text', 'something else came in its place')])
+    ('quota', 'Too many users have viewed'), ('private', 'Cannot retrieve the public link'),
+    ('gone', '404|Cannot retrieve'),
+    ('breaks off', '.'), ('no network', 'refused|connect'),
+    ('a text', 'something else came in its place')])
 def test_every_way_to_fail_is_one_sentence(kind, part, tiny, folder, monkeypatch):
     entry = Z.zoo_entry('dems_tiny/cifar100')
-    files = {} if kind == 'gone' else {entry.file_id: ('small', b'hello') if kind == 'a text' else (kind, tiny[1])}
+    files = {} if kind == 'gone' else {entry.file_id: ('small', b'hello') if kind == 'a text'
+                                       else (kind, tiny[1])}
     with drive(files, monkeypatch): 
         if kind == 'no network':
             import requests
-            def get(*args, **kwargs): raise requests.exceptions.ConnectionError('connection refused')
+            def get(*args, **kwargs):
+                raise requests.exceptions.ConnectionError('connection refused')
             monkeypatch.setattr(requests.Session, 'get', get)
         with pytest.raises(OSError) as e: W.load_model(entry.name)
     said = str(e.value)
@@ -70,7 +81,8 @@ def test_without_gdown(monkeypatch):
         if name == 'gdown': raise ImportError(name)
         return real(name, *args, **kwargs)
     monkeypatch.setattr(builtins, '__import__', no)
-    with pytest.raises(ImportError, match="pip install 'dems_nb.zoo.'. Or: Open https://drive.google.com/file/d/"):
+    with pytest.raises(ImportError, match="pip install 'dems_nb.zoo.'. Or: Open "
+                                          "https://drive.google.com/file/d/"):
         W.load_model('dems_tiny/cifar10')
 
 def test_a_file_placed_by_hand(tiny, monkeypatch):
@@ -87,8 +99,10 @@ def test_another_model_under_the_name(tiny):
     pth.write_bytes(tiny[1])
     with pytest.raises(ValueError) as e: W.load_model(entry.name)
     said = str(e.value)
-    assert 'is no dems_small for emnist: it has dim 192 in place of 384' in said and '\n' not in said
-    assert 'listed for dems_tiny/emnist as well' in said and entry.address in said and str(pth) in said
+    assert ('is no dems_small for emnist: it has dim 192 in place of 384' in said
+            and '\n' not in said)
+    assert 'listed for dems_tiny/emnist as well' in said and entry.address in said and str(
+        pth) in said
 
 def test_a_damaged_copy_is_made_again(tiny):
     pth, copy = Z.zoo_files('dems_tiny/cifar100')
@@ -103,7 +117,8 @@ def test_a_damaged_copy_is_made_again(tiny):
 def test_two_who_want_the_same_file_fetch_it_once(tiny, monkeypatch):
     entry, found = Z.zoo_entry('dems_tiny/cifar100'), []
     with drive({entry.file_id: ('small', tiny[1])}, monkeypatch) as asked:
-        threads = [threading.Thread(target=lambda: found.append(Z.fetch(entry.name, bar=False))) for _ in range(4)]
+        threads = [threading.Thread(target=lambda: found.append(Z.fetch(entry.name, bar=False)))
+                   for _ in range(4)]
         for t in threads: t.start()
         for t in threads: t.join()
     assert len(asked) == 1 and len(found) == 4

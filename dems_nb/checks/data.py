@@ -216,8 +216,8 @@ def check_refusal(read_idx, data, case):
     except Exception as error:
         if isinstance(error, NotImplementedError) and not error.args: raise
         raise Wrong(f'{case}: raised {type(error).__name__}, expected a ValueError') from error
-    raise Wrong(f'{case} was accepted: '
-                'compare the number of values with the header, and raise a ValueError')
+    raise Wrong(f'{case} was accepted: compare the number of values with the header, and raise a '
+                'ValueError')
 
 
 @exercise('05.2', "MNIST's format")

@@ -274,8 +274,8 @@ def check_shares(scale_shares, why):
         truth = P @ indicator(layout)
         compare(answer, truth, 'later scale', case, share_slips.of(layout, P))
     compare_choice(why, 'b', {
-        'a': 'count before you conclude: '
-             'how many of the 21 tokens of a region are of the finest scale?',
+        'a': 'count before you conclude: how many of the 21 tokens of a region are of the finest '
+             'scale?',
         'c': 'it has shares, nearly the same for every picture and every mixed token; '
              'compare two pictures'})
     return ('three layouts; equal weights give each scale its part of the tokens, '

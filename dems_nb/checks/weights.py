@@ -189,8 +189,8 @@ def check_tokens(case, grey, colour, x):
         fits = [reason for factor, reason in reasons.items()
                 if torch.allclose(tokens, factor*truth, atol=1e-4)]
         reason = fits[0] if fits else 'the weights are not the grey ones'
-        raise Wrong(f'{case}, scale {scale}: '
-                    f'the tokens of a grey picture are not the same: {reason}')
+        raise Wrong(f'{case}, scale {scale}: the tokens of a grey picture are not the same: '
+                    f'{reason}')
 
 
 def check_colour_model(case, old, model, new):
