@@ -3,7 +3,8 @@ import itertools, math, pytest, torch
 from scipy import stats
 from torchvision import transforms as T
 from torchvision.transforms.v2 import CutMix, InterpolationMode, MixUp, functional as TF
-from dems_nb import augment as A
+from dems_nb import augment as A, recipes as C
+from dems_nb.kernels import use_path
 
 gen = lambda seed=0, device='cpu': torch.Generator(device).manual_seed(seed)
 BICUBIC = InterpolationMode.BICUBIC
@@ -567,3 +568,101 @@ def test_a_fit_longer_than_the_schedule_stays_at_its_end():
     last = augment.set_epoch(4).p.clone()
     assert torch.equal(augment.set_epoch(5).p, last) and torch.equal(augment.set_epoch(900).p, last)
     assert not torch.equal(augment.set_epoch(0).p, last)
+
+# ---- chapter 23's: RandAugment, erasing, the crop alone
+
+theirs_named = dict(shear_x='ShearX', shear_y='ShearY', translate_x='TranslateX',
+                    translate_y='TranslateY', rotate='Rotate', brightness='Brightness',
+                    color='Color', contrast='Contrast', sharpness='Sharpness',
+                    posterize='Posterize', solarize='Solarize', autocontrast='AutoContrast',
+                    equalize='Equalize', identity='Identity')
+
+def torchvision_operation(x, name, magnitude, negative):
+    "One operation of torchvision's RandAugment on one picture, at a bin of 31."
+    from torchvision.transforms.v2 import RandAugment
+    theirs = RandAugment(magnitude=magnitude)
+    values, signed = theirs._AUGMENTATION_SPACE[theirs_named[name]]
+    values = values(31, *x.shape[1:])
+    v = 0. if values is None else float(values[magnitude])*(-1 if signed and negative else 1)
+    return theirs._apply_image_or_video_transform(x, theirs_named[name], v, interpolation=
+                                                  InterpolationMode.NEAREST, fill={})
+
+@channels
+@pytest.mark.parametrize('magnitude', [1, 9, 30])
+def test_each_operation_is_torchvisions_to_the_bit(c, magnitude):
+    ours = C.RandAugment(magnitude)
+    n = len(ours.names)
+    assert set(theirs_named) == set(ours.names) and n == 14
+    x = torch.cat([smooth(n, c), smooth(n, c, seed=1)])
+    kinds = torch.stack([torch.arange(n).repeat(2), torch.zeros(2*n, dtype=torch.long)])
+    negative = torch.stack([torch.arange(2*n) >= n]*2)
+    done = ours.apply(x, kinds, negative)
+    for k, name in enumerate(ours.names):
+        for i in (k, n + k):
+            want = torchvision_operation(x[i], name, magnitude, i >= n)
+            assert torch.equal(done[i], want), (name, i >= n)
+    assert done.dtype == torch.uint8
+
+def test_two_operations_one_after_the_other():
+    x, ours = smooth(14), C.RandAugment(15)
+    kinds = torch.stack([torch.arange(14), torch.arange(14).flip(0)])
+    negative = torch.zeros(2, 14, dtype=torch.bool)
+    want = [torchvision_operation(torchvision_operation(im, ours.names[a], 15, False),
+                                  ours.names[b], 15, False) for im, (a, b) in zip(x, kinds.T)]
+    assert torch.equal(ours.apply(x, kinds, negative), torch.stack(want))
+
+def test_randaugment_on_a_cpu_and_elsewhere_are_equal():
+    x, ours = smooth(60), C.RandAugment(9)
+    drawn = ours.draw(60, gen(1))
+    with use_path('gpu'): everywhere_done = ours.apply(x, *drawn)
+    assert torch.equal(ours.apply(x, *drawn), everywhere_done)
+    assert torch.equal(ours(x, gen(1)), everywhere_done)
+
+def test_randaugment_draws_evenly_and_for_each_image():
+    kinds, negative = C.RandAugment().draw(N, gen(2))
+    for row in kinds: assert stats.chisquare(row.bincount(minlength=14)).pvalue > 1e-4
+    joint = (14*kinds[0] + kinds[1]).bincount(minlength=196)
+    assert stats.chisquare(joint).pvalue > 1e-4 and kinds.max() == 13
+    assert stats.binomtest(int(negative.sum()), 2*N, .5).pvalue > 1e-4
+
+def test_erasing_boxes_are_torchvisions():
+    n = 10_000
+    for h, w in ((32, 32), (24, 40)):
+        ours = C.RandomErasing(1.).draw(n, gen(3), h, w)
+        torch.manual_seed(4)
+        x = torch.zeros(1, h, w)
+        theirs = torch.tensor([T.RandomErasing.get_params(x, (.02, .33), (.3, 3.3), [0.])[:4]
+                               for _ in range(n)])
+        for i in range(4): assert same_counts(ours[:, i], theirs[:, i]) > 1e-4, i
+        joint = lambda b: b[:, 2]//3*64 + b[:, 3]//3
+        assert same_counts(joint(ours), joint(theirs)) > 1e-4
+        low = C.RandomErasing(1., ratio=(1., 1.)).draw(n, gen(3), h, w)
+        assert same_counts(low[:, 2], theirs[:, 2]) < 1e-9       # another ratio would be noticed
+
+def test_erasing_covers_its_box_and_nothing_else():
+    x, op = torch.rand(200, 3, 32, 24, generator=gen()) + 1, C.RandomErasing(.4)
+    box = op.draw(200, gen(5), 32, 24)
+    done = op.apply(x, box)
+    for a, b, (top, left, h, w) in zip(x, done, box.tolist()):
+        a = a.clone()
+        a[:, top:top + h, left:left + w] = 0
+        assert torch.equal(a, b)
+    erased = (box[:, 2] > 0).sum().item()
+    assert stats.binomtest(erased, 200, .4).pvalue > 1e-4 and torch.equal(op(x, gen(5)), done)
+    assert (C.RandomErasing(1., area=(4., 5.)).draw(50, gen(), 8, 8) == 0).all() # none fits: none
+
+@channels
+def test_the_crop_alone_is_the_papers_crop(c):
+    x = noise(40, c, 48, 50)
+    size = torch.tensor([[20, 33], [48, 50]]*20)
+    ours = C.RandomCrop(24, (.3, .6))(x, gen(7), size)
+    box = A.draw_crop(40, gen(7), *size.T, (.3, .6))
+    assert torch.equal(ours, bytes_(A.resized_crop(x/255, box, 24)).byte())
+    share = (box[:, 2]*box[:, 3])/(size[:, 0]*size[:, 1])
+    assert .25 < share.min() and share.max() < .65
+
+def test_the_share_that_augment_crops():
+    x = noise(500)
+    a, b = (A.Augment(32, A.AugmentSchedule(10), area=s).draw(x, gen()).box
+            for s in ((.2, 1.), (.9, 1.)))
+    assert a[:, 2].float().mean() < 26 < b[:, 2].float().mean()
