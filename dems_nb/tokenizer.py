@@ -38,7 +38,7 @@ class PatchEmbed(nn.Conv2d):
 
 # %% ../nbs/01_tokenizer.ipynb #6e2083b9
 class FactorizedPatchEmbed(nn.Sequential):
-    "A linear map of each patch with few weights, in three steps. `ValueError` unless 4 divides its side."
+    "A linear map of each patch with few weights, in three steps. `ValueError` unless 4 divides it."
     def __init__(self,
         patch_size:int, # side of a patch, pixels; divisible by 4
         dim:int, # width of a token
