@@ -36,7 +36,7 @@ from .results import Evaluation, recipe_hash
 class Recipe:
     "The hyperparameters of a training run. Raises `ValueError`, with the field's name, for a value that cannot be."
     dataset:str='sample' # a name for `get_dls`
-    image_size:int=32 # side of the pictures, pixels
+    image_size:int=None # side of the pictures, pixels; by default 32, of a folder of pictures 256
     n_train:int=None # use so many training images; by default all
     holdout:int=0 # keep back so many training images to choose by, in the test set's place
     bs:int=64 # images a step, in all processes together
@@ -50,7 +50,7 @@ class Recipe:
     label_smoothing:float=0. # share of the target spread over all classes
     seed:int=0 # of weights, order, augmentation and splits
     model:str='dems_nano' # a name for `create_model`
-    patch_size:int=None # side of the finest patch, pixels; by default the model's own
+    patch_size:int=None # side of the finest patch; by default the model's, for a folder's photos 16
     epochs:int=12 # times every training image is seen
     lr:float=2e-3 # peak learning rate
     schedule:str='one_cycle' # 'paper': once an epoch, `lr_schedule`; 'one_cycle': fastai's, every step
@@ -68,6 +68,7 @@ class Recipe:
         for field in fields(self):
             setattr(self, field.name, _plain(field, getattr(self, field.name)))
         self.dataset = dataset_name(self.dataset)
+        _choose_sizes(self)
         _check_choices(self)
         _check_numbers(self)
 
@@ -88,6 +89,13 @@ def _listed(name, value):
     "A tuple, list or array as it is. Raises `ValueError` for what cannot be gone through."
     try: return tuple(value)
     except TypeError: raise ValueError(f'{name} is {value!r}: give a tuple of numbers') from None
+
+def _choose_sizes(recipe):
+    "Sizes that were left out: photographs in folders get 256 pixels, and patches of 16 above 64 pixels."
+    record = dataset_facts(recipe.dataset)
+    if recipe.image_size is None: recipe.image_size = record.image_size
+    if recipe.patch_size is None and record.reader and recipe.image_size > 64:
+        recipe.patch_size = record.patch_size
 
 def _check_choices(recipe):
     "Raise `ValueError` for a named choice that is not known."
@@ -156,8 +164,6 @@ def _paper_recipe(model, dataset, epochs, bs, peak, fields):
     shared = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*bs/256,
                   schedule='paper',
                   mixup=.8, cutmix=1., label_smoothing=.1)
-    record = dataset_facts(dataset)
-    if record.reader: shared |= dict(image_size=record.image_size, patch_size=record.patch_size)
     return Recipe(**{**shared, **fields})
 
 # %% ../nbs/07_learner.ipynb #9aa435b3

@@ -591,7 +591,7 @@ def timebox(
         warmup = min(10, epochs//10) if recipe.warmup else 0
         chosen = asdict(replace(recipe, epochs=epochs, warmup=warmup))
         write_atomic(plan, json.dumps(dict(recipe=chosen, **took, minutes=minutes)).encode())
-    chosen = Recipe(**json.loads(plan.read_text())['recipe'])
+    chosen = Recipe(**json.loads(plan.read_text(encoding='utf-8'))['recipe'])
     return train(chosen, out, resume=True, device=device, root=root, bar=False)
 
 
@@ -629,8 +629,8 @@ def _timebox(a, parser):
                             compile=a.compile)
         timebox(r, a.output_dir, a.minutes, a.device, a.data_path)
         if a.ledger:
-            dls = recipe_dls(Recipe.from_json((Path(a.output_dir)/'recipe.json').read_text()),
-                             'cpu', a.data_path)
+            text = (Path(a.output_dir)/'recipe.json').read_text(encoding='utf-8')
+            dls = recipe_dls(Recipe.from_json(text), 'cpu', a.data_path)
             print(enter_run(a.output_dir, a.ledger, 'reproduction', 'pretrain',
                             dataset_checksum(dls)))
     except (ValueError, OSError) as e: parser.error(str(e))
