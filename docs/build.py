@@ -1,4 +1,4 @@
-"Build the site from the notebooks as they are, none of them run: python docs/build.py [FOLDER], _docs/html if none is given."
+"Build the site from the notebooks, none of them run: python docs/build.py [FOLDER], by default _docs."
 import configparser, importlib, inspect, json, re, shutil, sys
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def title(path):
     return text.splitlines()[0].removeprefix('# ').strip()
 
 def page(path):
-    "A notebook as the site shows it: one title, the set-up cell folded, links to other files of the repository absolute."
+    "A notebook as the site shows it: one title, the set-up cell folded, links out of it absolute."
     nb = json.loads(path.read_text(encoding='utf-8'))
     for i, c in enumerate(nb['cells']):
         text, tags = ''.join(c['source']), c['metadata'].get('tags', [])
@@ -64,10 +64,10 @@ def modules():
 def constant(mod, name):
     "What a module's constant is: the comment beside it, and its value if that is short."
     said = re.search(rf'^{name} = .*?# *(.+)$', inspect.getsource(mod), re.M)
-    value = repr(getattr(mod, name))
-    shown = f'``{value}``' if len(
-        value) < 150 else f'A {type(getattr(mod, name)).__name__} of {len(getattr(mod, name))}: ' + ', '.join(
-        f'``{k}``' for k in getattr(mod, name))
+    value = getattr(mod, name)
+    shown = f'``{value!r}``'
+    if len(repr(value)) >= 150:
+        shown = f'A {type(value).__name__} of {len(value)}: ' + ', '.join(f'``{k}``' for k in value)
     return shown + (f' ({said[1]})' if said else '')
 
 def api_page(module, notebook):
