@@ -453,14 +453,13 @@ def largest_batch(
 def _windows_peak():
     "The same as Windows tells it: the peak working set."
     import ctypes
-    from ctypes import wintypes
     fields = ['size', 'faults', 'peak', *(f'other{i}' for i in range(7))]
-    kinds = [wintypes.DWORD]*2 + [ctypes.c_size_t]*8
+    kinds = [ctypes.c_uint32]*2 + [ctypes.c_size_t]*8
     counters = type('Counters', (ctypes.Structure,), dict(_fields_=list(zip(fields, kinds))))()
     counters.size = ctypes.sizeof(counters)
     ask = ctypes.WinDLL('kernel32').K32GetProcessMemoryInfo
-    ask.argtypes = wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD
-    if not ask(wintypes.HANDLE(-1), ctypes.byref(counters), counters.size):  # -1: this process
+    ask.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32
+    if not ask(ctypes.c_void_p(-1), ctypes.byref(counters), counters.size):  # -1: this process
         raise OSError('Windows does not say how much memory this process uses')
     return counters.peak
 
