@@ -20,7 +20,8 @@ from .datasets import data_folders, dataset_facts, list_datasets
 from .data import get_dls
 from .folders import describe_folder, folder_channels, has_image_folders, look_at_folder
 from .kernels import has_bf16
-from .learner import Recipe, chosen_precision, evaluate
+from .learner import Recipe, chosen_precision, evaluate, recipe_values
+from .recipes import Options, options
 from .benchmark import TrainingStep, seconds
 from .run import Interrupted, train
 
@@ -34,10 +35,10 @@ def _add_recipe_flags(
     usual, # the recipe whose values are the defaults
 ):
     "A flag for each field of a recipe."
-    notes = docments(Recipe)
+    notes = {**docments(Recipe), **docments(Options)}
     notes['dataset'] = 'one of ' + ', '.join(list_datasets())
     notes['model'] = 'one of ' + ', '.join(list_models())
-    for field in fields(Recipe):
+    for field in sorted(fields(Recipe), key=lambda f: f.name in options): # the options last
         flag = f'--{_released_flag.get(field.name, field.name)}'
         default = getattr(usual, field.name)
         default = _sizes.get(field.name, default)
@@ -50,8 +51,9 @@ def _add_recipe_flags(
 
 # %% ../nbs/16_commands.ipynb #474b1811
 def _recipe_flags(args):
-    "The recipe's fields among the flags, a model by its name here: DEMS_Small is dems_small."
-    values = {f.name: getattr(args, f.name) for f in fields(Recipe) if hasattr(args, f.name)}
+    "The recipe's fields that were given; DEMS_Small and Ti are dems_small and dems_tiny."
+    values = recipe_values(args.recipe) if getattr(args, 'recipe', None) else {}
+    values |= {f.name: getattr(args, f.name) for f in fields(Recipe) if hasattr(args, f.name)}
     if 'model' in values:
         name = values['model'].lower().replace('-', '_')
         short = dict(ti='dems_tiny', s='dems_small', dems_ti='dems_tiny', dems_s='dems_small')
@@ -74,7 +76,10 @@ _switches = dict(skip_broken='leave out pictures of an image folder that cannot 
 def _parser(name, about, usual):
     "The parser of a training command: recipe, then where things are and how to run."
     parser = argparse.ArgumentParser(prog=name, description=about, epilog=_follow)
-    _add_recipe_flags(parser.add_argument_group('the recipe'), usual)
+    recipe = parser.add_argument_group('the recipe')
+    recipe.add_argument('--recipe', help='a .json or .toml file of its fields, such as the '
+                        'recipe.json of a run; flags win over it (default: none)')
+    _add_recipe_flags(recipe, usual)
     add = parser.add_argument_group('the run').add_argument
     add('--data_path',
         help='folder to look for the data in first (default: the known folders, else download)')
