@@ -35,7 +35,7 @@ from .recipes import rate_factors, read_values, step_callbacks
 class Recipe(Options):
     "All hyperparameters of a training run. Raises `ValueError`, with the name, for a bad one."
     dataset:str='sample' # a name for `get_dls`
-    image_size:int=32 # side of the pictures, pixels
+    image_size:int=None # side of the pictures, pixels; by default 32, of a folder of pictures 256
     n_train:int=None # use so many training images; by default all
     holdout:int=0 # keep back so many training images to choose by, in the test set's place
     bs:int=64 # images a batch, in all processes together
@@ -49,7 +49,7 @@ class Recipe(Options):
     label_smoothing:float=0. # share of the target spread over all classes
     seed:int=0 # of weights, order, augmentation and splits
     model:str='dems_nano' # a name for `create_model`
-    patch_size:int=None # side of the finest patch, pixels; by default the model's own
+    patch_size:int=None # side of the finest patch; by default the model's, for a folder's photos 16
     epochs:int=12 # times every training image is seen
     lr:float=2e-3 # peak learning rate
     schedule:str='one_cycle' # 'paper': `lr_schedule`, once an epoch; 'one_cycle': fastai's
@@ -67,7 +67,16 @@ class Recipe(Options):
         for field in fields(self):
             setattr(self, field.name, plain_value(field, getattr(self, field.name)))
         self.dataset = dataset_name(self.dataset)
+        _choose_sizes(self)
         check_recipe(self)
+
+# %% ../nbs/07_learner.ipynb #1b409d17
+def _choose_sizes(recipe):
+    "Sizes left out: photographs in folders get 256 pixels, and patches of 16 above 64 pixels."
+    record = dataset_facts(recipe.dataset)
+    if recipe.image_size is None: recipe.image_size = record.image_size
+    if recipe.patch_size is None and record.reader and recipe.image_size > 64:
+        recipe.patch_size = record.patch_size
 
 # %% ../nbs/07_learner.ipynb #5f1e5d35
 @patch
@@ -118,8 +127,6 @@ def _paper_recipe(model, dataset, epochs, bs, peak, fields):
     step = whole_number('bs', bs)*whole_number('accumulate', fields.get('accumulate', 1))
     shared = dict(model=model, dataset=dataset, epochs=epochs, bs=bs, lr=peak*step/256,
                   schedule='paper', mixup=.8, cutmix=1., label_smoothing=.1)
-    record = dataset_facts(dataset)
-    if record.reader: shared |= dict(image_size=record.image_size, patch_size=record.patch_size)
     return Recipe(**{**shared, **fields})
 
 # %% ../nbs/07_learner.ipynb #9aa435b3
