@@ -35,7 +35,7 @@ from .recipes import rate_factors, read_values, step_callbacks
 class Recipe(Options):
     "All hyperparameters of a training run. Raises `ValueError`, with the name, for a bad one."
     dataset:str='sample' # a name for `get_dls`
-    image_size:int=None # side of the pictures, pixels; by default 32, of a folder of pictures 256
+    image_size:int=None # side of the pictures, pixels; by default 32, for a folder's photos 256
     n_train:int=None # use so many training images; by default all
     holdout:int=0 # keep back so many training images to choose by, in the test set's place
     bs:int=64 # images a batch, in all processes together
@@ -49,7 +49,7 @@ class Recipe(Options):
     label_smoothing:float=0. # share of the target spread over all classes
     seed:int=0 # of weights, order, augmentation and splits
     model:str='dems_nano' # a name for `create_model`
-    patch_size:int=None # side of the finest patch; by default the model's, for a folder's photos 16
+    patch_size:int=None # side of the finest patch; by default the model's, for such photos 16
     epochs:int=12 # times every training image is seen
     lr:float=2e-3 # peak learning rate
     schedule:str='one_cycle' # 'paper': `lr_schedule`, once an epoch; 'one_cycle': fastai's

@@ -1,4 +1,4 @@
-"Augmentation: each operation against torchvision's for given parameters, each draw against torchvision's draw, and nothing that waits."
+"Each operation against torchvision's for given parameters, each draw against its draw."
 import itertools, math, pytest, torch
 from scipy import stats
 from torchvision import transforms as T
@@ -25,7 +25,7 @@ channels = pytest.mark.parametrize('c', [1, 3])
 @pytest.mark.parametrize('h, w, size',
                          [(32, 32, 32), (28, 28, 32), (64, 48, 32), (40, 40, 80), (96, 96, 24)])
 def test_crop_is_within_one_level_of_torchvisions_on_bytes(make, c, h, w, size):
-    "Two roundings of 1/2, the first times at most 1.27 (see the chapter), so below one level before the last rounding, and at most one after it."
+    "Two roundings of 1/2, the first times at most 1.27: at most one level (see the chapter)."
     n = 60
     x, box = make(n, c, h, w), A.draw_crop(n, gen(1), h, w, area=(.05, 1.))
     box[0] = torch.tensor([0, 0, h, w])
@@ -82,7 +82,7 @@ def test_colour_operations_are_torchvisions_on_floats(make, c, ours, theirs, val
 @pytest.mark.parametrize('ours, theirs, values', factor_ops,
                          ids=lambda v: getattr(v, '__name__', ''))
 def test_colour_operations_are_within_a_level_or_so_on_bytes(make, c, ours, theirs, values):
-    "On bytes torchvision cuts the result (off by 1), and its contrast also cuts the grey it takes the mean of: up to 1 more, times |1 - factor|."
+    "torchvision cuts bytes (off by 1), and contrast cuts its grey: 1 more, times |1 - factor|."
     x = make(len(values), c)
     want = torch.stack([theirs(im, v) for im, v in zip(x, values)])
     off = (bytes_(ours(x/255, torch.tensor(values))) - want).abs().flatten(1).amax(1)
@@ -135,7 +135,7 @@ def test_jitter_in_every_order_is_torchvisions_one_after_the_other(c):
     assert (A.color_jitter(x, factors, hue, order) - torch.stack(want)).abs().max() < 1e-4
 
 def everywhere(f):
-    "f as on a GPU, where operations are done to all images and `where` picks: torch.compile takes that way on a CPU too."
+    "f as on a GPU, where `where` picks: torch.compile takes that way on a CPU too."
     torch._dynamo.reset()
     return torch.compile(f, fullgraph=True, backend='eager')
 
@@ -200,7 +200,7 @@ def test_mixed_precision_does_not_reach_the_pixels():
 N, FAMILY = 20_000, 1e-3
 
 def same_counts(a, b):
-    "p of the chi-square test that two samples of whole numbers come from one distribution (rare values pooled)."
+    "p of the chi-square test that two samples of whole numbers are of one distribution."
     n = int(max(a.max(), b.max())) + 1
     table = torch.stack([a.long().bincount(minlength=n), b.long().bincount(minlength=n)])
     often = table.sum(0) >= 20
@@ -262,7 +262,7 @@ def test_draws_are_torchvisions():
     assert len(p) >= 35 and not low, low
 
 def test_a_wrong_draw_would_be_noticed():
-    "The ratio drawn uniformly instead of its logarithm, no second try, and crops only from the upper left, each fail the same test."
+    "A ratio drawn without its logarithm, no second try, crops from the corner: each fails."
     theirs = torchvision_boxes(32, 32, 10_000)
     joint = lambda b: b[:, 2]//4*64 + b[:, 3]//4
     u = torch.rand(N, 4, generator=gen(1))
@@ -387,7 +387,6 @@ def test_the_global_random_state_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 # ---- the whole
-# ------------------------------------------------------------------------------------------------------
 
 @channels
 @pytest.mark.parametrize('mode', A.AugmentSchedule.modes)
@@ -417,8 +416,8 @@ def test_whole_is_torchvisions_operations_in_order(c, mode):
 @pytest.mark.parametrize('h, w, size', [(28, 28, 32), (32, 32, 32), (50, 40, 16)])
 def test_shapes_and_types(c, normalize, h, w, size):
     y = A.Augment(size, A.AugmentSchedule(10, in_chans=c), normalize)(noise(7, c, h, w), gen())
-    assert y.shape == (7, c, size, size) and y.dtype == (torch.float32 if normalize
-                                                         else torch.uint8) and y.float().isfinite().all()
+    assert y.shape == (7, c, size, size) and y.float().isfinite().all()
+    assert y.dtype == (torch.float32 if normalize else torch.uint8)
 
 @pytest.mark.parametrize('mode, want',
                          [('cosine', lambda e: .6*(1 + math.cos(math.pi*e/10))/2),
@@ -466,7 +465,6 @@ def test_bad_arguments(said, make):
     assert said in str(e.value) and '\n' not in str(e.value)
 
 # ---- compiled
-# -------------------------------------------------------------------------------------------------------
 
 @channels
 @pytest.mark.parametrize('mode', A.AugmentSchedule.modes)
@@ -493,7 +491,6 @@ def test_a_value_taken_from_a_tensor_would_be_noticed():
                       backend='eager')(torch.ones(3))
 
 # ---- mixup and cutmix
-# -----------------------------------------------------------------------------------------------
 
 # the name before torchvision 0.21
 theirs = lambda op: getattr(op, 'transform', None) or op._transform
@@ -539,7 +536,6 @@ def test_one_of_the_two_with_even_odds():
     assert stats.binomtest(cut, 2000, .5).pvalue > 1e-3
 
 # ---- on a GPU
-# -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.cuda
 @channels
