@@ -12,6 +12,7 @@ __all__ = ['draw_coin', 'where_chosen', 'mirror', 'draw_crop', 'cubic', 'resize_
 import math, torch
 from typing import NamedTuple
 from fastcore.basics import patch
+from .trust import name_arguments
 from .datasets import picture_stats
 from .kernels import tunes_for_cpu
 
@@ -519,3 +520,6 @@ class MixupCutmix:
         cut = cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
         target = soft_targets(y, self.n_classes, self.smoothing)
         return combine(x, target, torch.where(draw_coin(1, generator), over, cut))
+
+# %% ../nbs/06_augment.ipynb #996b49a1
+name_arguments(globals())

@@ -23,7 +23,7 @@ from fastai.optimizer import OptimWrapper, set_item_pg
 from fastai.torch_core import default_device, num_distrib, rank_distrib, set_seed
 from fastcore.basics import noop, patch
 from torch import nn
-from .layout import real_number, whole_number
+from .trust import name_arguments, parse_json, real_number, whole_number
 from .kernels import has_bf16
 from .model import ViT, create_model
 from .datasets import dataset_facts, dataset_name
@@ -136,7 +136,7 @@ def from_json(cls:Recipe,
     text:str, # what `to_json` gave
 ) -> Recipe: # an equal recipe
     "A recipe from its JSON. Raises `ValueError` for an unknown field."
-    values = json.loads(text)
+    values = parse_json(text, 'the recipe')
     known = [f.name for f in fields(cls)]
     unknown = sorted(values.keys() - known)
     if unknown:
@@ -547,3 +547,6 @@ def evaluate(
                          'was trained on')
     return Evaluation(logits.argmax(1), targets,
                       nn.functional.cross_entropy(logits, targets).item())
+
+# %% ../nbs/07_learner.ipynb #844dff39
+name_arguments(globals())
