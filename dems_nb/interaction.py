@@ -12,7 +12,7 @@ from .trust import name_arguments
 
 # %% ../nbs/02_interaction.ipynb #1b64f5a9
 class RegionalInteraction(nn.Module):
-    "Mix the tokens of each region into `n_mixed` convex combinations (the paper's figure of that name)."
+    "Mix the tokens of each region into `n_mixed` convex combinations."
     def __init__(self,
         dim:int, # width of a token
         n_mixed:int, # mixed tokens a region, L
@@ -20,10 +20,11 @@ class RegionalInteraction(nn.Module):
         super().__init__()
         if n_mixed < 1:
             raise ValueError(f'n_mixed is {n_mixed}: give at least 1 mixed token a region')
-        self.dim, self.n_mixed = dim, n_mixed
+        self.dim = dim
+        self.n_mixed = n_mixed
         self.norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2),
-                                 nn.GELU(),
+        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(),
+                                 nn.Linear(2*dim, dim//2), nn.GELU(),
                                  nn.Linear(dim//2, n_mixed))
         self.scale = nn.Parameter(torch.ones(()))
 
