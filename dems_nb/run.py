@@ -23,7 +23,7 @@ from fastcore.imports import IN_NOTEBOOK
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 from . import __version__
-from .trust import hold_against, parse_json, read_json
+from .trust import hold_against, parse_json, read_json, real_number
 from .model import ViT, build_model, count_cost, create_model
 from .weights import digest, read_safetensors, save_model, start_from, write_atomic
 from .data import dataset_checksum
@@ -717,6 +717,8 @@ def train(
     **data, # further arguments of `get_dls`, such as on_broken='skip' for image folders
 ) -> Learner: # trained: `.evaluation` is the final score, `.rows` the history, `.seconds` the time of training
     "Train by a recipe and score the result. Raises `FileExistsError`, or `ValueError` if a resumed run does not fit."
+    save_every = real_number('save_every', save_every)
+    if save_every < 0: raise ValueError(f'save_every is {save_every}: give seconds, 0 or more')
     device = _join_processes(device)
     folder = open_folder(out, recipe, pretrained, resume, overwrite, allow_changes)
     try:
