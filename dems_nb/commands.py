@@ -6,7 +6,7 @@
 __all__ = ['tensorboard_callback', 'pretrain', 'finetune', 'evaluate_command', 'doctor', 'main']
 
 # %% ../nbs/16_commands.ipynb #9c677cff
-import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, sys, torch
+import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, signal, sys, torch
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import fields
@@ -212,8 +212,10 @@ _flag_of = {'resume=True': '--resume', 'overwrite=True': '--overwrite',
             'allow_changes=True': '--allow_changes',
             'on_broken="skip"': '--skip_broken', "on_broken='skip'": '--skip_broken',
             'root=': '--data_path',
-            'give out': 'give --output_dir', 'valid_pct is': '--valid_pct is',
-            'bs is': '--batch_size is'}
+            'give out': 'give --output_dir', 'bs is': '--batch_size is',
+            'unknown data set': '--dataset: unknown data set',
+            'unknown model': '--model: unknown model'}
+_named = '|'.join([*(f.name for f in fields(Recipe)), 'valid_pct', 'save_every'])
 
 def _in_flags(error):
     "An error's sentence for a user of the command: flags in place of Python's arguments."
@@ -222,7 +224,7 @@ def _in_flags(error):
         text = f'{error.strerror}: {error.filename}' if error.filename else error.strerror
     for argument, flag in _flag_of.items():
         text = re.sub(rf'(?<![\w-]){re.escape(argument)}', flag, text)
-    return ' '.join(text.split())
+    return re.sub(rf'^({_named}) is ', r'--\1 is ', ' '.join(text.split()))
 
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
@@ -233,7 +235,8 @@ def _command(f, name, argv):
         where = str(e).partition(';')[0]
         goes_on = f'{where}. The same command with --resume goes on from there.'
         print(f'\n{name}: {goes_on if where else "interrupted"}', file=sys.stderr)
-        raise SystemExit(143 if 'SIGTERM' in where else 130) from None
+        number = next((n for n in signal.Signals if n.name in where.split()), signal.SIGINT)
+        raise SystemExit(128 + number) from None
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError) as e:
         if os.environ.get('DEMS_TRACEBACK'): raise
         print(f'{name}: error: {_in_flags(e)}', file=sys.stderr)
