@@ -10,7 +10,7 @@ HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
         JUPYTER_DATA_DIR="$(HERE)/share/jupyter" JUPYTER_RUNTIME_DIR="$(HERE)/var/jupyter" PYTHONWARNINGS=ignore::FutureWarning
 
-.PHONY: help install demo test lab readme export run images docs
+.PHONY: help install demo test lab readme export run images docs compat compat-notebooks
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
@@ -19,6 +19,7 @@ help:
 	@echo "make run     run the notebooks in place (one of them: NB=nbs/03_model.ipynb)"
 	@echo "make readme  write README.md from nbs/index.ipynb"
 	@echo "make docs    build the site of the course in _docs/html (nothing is run, nothing fetched by its pages)"
+	@echo "make compat  the package's tests with the oldest and the newest Python and packages (three environments)"
 	@echo "make images  draw the README's pictures (the viewer's needs a browser)"
 
 install: $(STAMP)
@@ -67,3 +68,14 @@ images: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/python -c 'import furo, myst_nb' 2> /dev/null || $(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'
 	$(TIDY) $(BIN)/python docs/build.py _docs
+
+# Once for a release: Python 3.10 with the oldest packages that settings.ini admits, 3.12 and 3.13 with the newest.
+OLDEST ?= python3.10
+NEWEST ?= python3.12 python3.13
+compat:
+	.ci/compat oldest $(OLDEST)
+	for python in $(NEWEST); do .ci/compat newest $$python || exit 1; done
+
+# The notebooks under nbdev 3 and the newest fastai; some of them: make compat-notebooks NOTEBOOKS=nbs/00_layout.ipynb
+compat-notebooks: $(STAMP)
+	.ci/nbdev3 $(BIN)/python

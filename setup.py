@@ -31,7 +31,7 @@ setup(
     ],
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': [*cfg['dev_requirements'].split(), *(r for e in extras.values() for r in e)],
+    extras_require={'dev': [*cfg['dev_requirements'].split(), *sum(extras.values(), [])],
                     'docs': cfg['docs_requirements'].split(), **extras},
     packages=find_packages(include=[cfg['lib_name'], f"{cfg['lib_name']}.*"]),
     package_data={cfg['lib_name']: ['assets/*']},

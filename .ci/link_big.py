@@ -1,8 +1,9 @@
-"Link torch, torchvision and what they need from this environment into another: link_big.py OTHER_PYTHON"
+"Link torch, torchvision and what they need into another environment: link_big.py OTHER_PYTHON"
 import importlib.metadata as m, re, subprocess, sys
 from pathlib import Path
 
-other = Path(subprocess.run([sys.argv[1], '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'], capture_output=True, text=True, check=True).stdout.strip())
+ask = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+other = Path(subprocess.check_output([sys.argv[1], '-c', ask], text=True).strip())
 todo, seen = ['torch', 'torchvision'], set()
 while todo:
     name = re.sub(r'[-_.]+', '-', todo.pop()).lower()

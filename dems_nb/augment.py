@@ -337,11 +337,12 @@ class Augment:
     def __init__(self,
         size:int, # side of the result, pixels
         schedule:AugmentSchedule, # how likely jitter, grey and solarise are; also tells the channels
-        normalize:bool=True, # give floats with about zero mean; otherwise bytes, for a later `Normalize`
+        normalize:bool=True, # give floats of about zero mean; False: bytes, for a later `Normalize`
+        area:tuple=(.2, 1.), # least and greatest share of the area that the crop takes
     ):
         if size < 1: raise ValueError(f'size is {size}: give a side of 1 pixel or more')
-        self.size, self.schedule, self.normalize, self.p = size, schedule, normalize, torch.tensor(
-            schedule(0))
+        self.size, self.schedule, self.normalize, self.area = size, schedule, normalize, area
+        self.p = torch.tensor(schedule(0))
         stats = picture_stats(schedule.in_chans)
         self.mean, self.std = (torch.tensor(v).view(1, -1, 1, 1) for v in stats)
 
@@ -369,7 +370,8 @@ def draw(self:Augment,
 ) -> Drawn: # all parameters, for each image its own
     "Draw for a batch: always the same count of random numbers, whatever comes out."
     n, (height, width) = len(x), x.shape[2:] if size is None else size.unbind(1)
-    box, jitter = draw_crop(n, generator, height, width), draw_jitter(n, generator)
+    box = draw_crop(n, generator, height, width, self.area)
+    jitter = draw_jitter(n, generator)
     sigma = .1 + 1.9*_rand(generator, n)
     chosen = draw_chosen(n, generator, self.p, self.schedule.mode == 'three_way')
     return Drawn(box, *jitter, sigma, *chosen, draw_coin(n, generator))

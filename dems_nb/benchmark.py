@@ -450,10 +450,24 @@ def largest_batch(
     return max(0, int(room*(1 - spare) - fixed - rest)//each//8*8)
 
 # %% ../nbs/14_benchmark.ipynb #89f50bea
+def _windows_peak():
+    "The same as Windows tells it: the peak working set."
+    import ctypes
+    fields = ['size', 'faults', 'peak', *(f'other{i}' for i in range(7))]
+    kinds = [ctypes.c_uint32]*2 + [ctypes.c_size_t]*8
+    counters = type('Counters', (ctypes.Structure,), dict(_fields_=list(zip(fields, kinds))))()
+    counters.size = ctypes.sizeof(counters)
+    ask = ctypes.WinDLL('kernel32').K32GetProcessMemoryInfo
+    ask.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32
+    if not ask(ctypes.c_void_p(-1), ctypes.byref(counters), counters.size):  # -1: this process
+        raise OSError('Windows does not say how much memory this process uses')
+    return counters.peak
+
 def _peak_rss():
     "The most memory this process had, bytes."
     status = Path('/proc/self/status')
     if status.exists(): return 1024*int(re.search(r'VmHWM:\s*(\d+)', status.read_text())[1])
+    if sys.platform == 'win32': return _windows_peak()
     import resource  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin'
                                                                else 1024)

@@ -8,10 +8,11 @@ __all__ = ['tensorboard_callback', 'pretrain', 'finetune', 'evaluate_command', '
 # %% ../nbs/16_commands.ipynb #9c677cff
 import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, sys, torch
 from contextlib import redirect_stdout
+from copy import deepcopy
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from fastai.torch_core import num_distrib, rank_distrib
+from fastai.torch_core import default_device, num_distrib, rank_distrib
 from fastcore.docments import docments
 from .model import count_cost, create_model, list_models, shape_ledger
 from .weights import load_model, start_from, write_atomic
@@ -19,24 +20,28 @@ from .datasets import data_folders, dataset_facts, list_datasets
 from .data import get_dls
 from .folders import describe_folder, folder_channels, has_image_folders, look_at_folder
 from .kernels import has_bf16
-from .learner import Recipe, evaluate
+from .learner import Recipe, chosen_precision, evaluate, recipe_values
+from .recipes import Options, options
+from .benchmark import TrainingStep, seconds
 from .run import Interrupted, train
 
 # %% ../nbs/16_commands.ipynb #1d805e34
 _released_flag = {'bs': 'batch_size'}  # field of the recipe -> flag of the released code
+_sizes = dict(image_size='32; 256 for a folder of pictures',
+              patch_size="the model's own; 16 for a folder of pictures above 64 pixels")
 
 def _add_recipe_flags(
     parser, # an argparse parser or group
     usual, # the recipe whose values are the defaults
 ):
     "A flag for each field of a recipe."
-    notes = docments(Recipe)
+    notes = {**docments(Recipe), **docments(Options)}
     notes['dataset'] = 'one of ' + ', '.join(list_datasets())
     notes['model'] = 'one of ' + ', '.join(list_models())
-    for field in fields(Recipe):
+    for field in sorted(fields(Recipe), key=lambda f: f.name in options): # the options last
         flag = f'--{_released_flag.get(field.name, field.name)}'
         default = getattr(usual, field.name)
-        if field.name == 'image_size': default = '32; 256 for a folder of pictures'
+        default = _sizes.get(field.name, default)
         if field.type is bool: default = 'yes' if default else 'no'
         about = f'{notes[field.name]} (default: {default})'.replace('%', '%%')
         kind = dict(type=field.type, metavar=field.name.upper())
@@ -46,8 +51,9 @@ def _add_recipe_flags(
 
 # %% ../nbs/16_commands.ipynb #474b1811
 def _recipe_flags(args):
-    "The recipe's fields among the flags, a model by its name here: DEMS_Small is dems_small."
-    values = {f.name: getattr(args, f.name) for f in fields(Recipe) if hasattr(args, f.name)}
+    "The recipe's fields that were given; DEMS_Small and Ti are dems_small and dems_tiny."
+    values = recipe_values(args.recipe) if getattr(args, 'recipe', None) else {}
+    values |= {f.name: getattr(args, f.name) for f in fields(Recipe) if hasattr(args, f.name)}
     if 'model' in values:
         name = values['model'].lower().replace('-', '_')
         short = dict(ti='dems_tiny', s='dems_small', dems_ti='dems_tiny', dems_s='dems_small')
@@ -70,7 +76,10 @@ _switches = dict(skip_broken='leave out pictures of an image folder that cannot 
 def _parser(name, about, usual):
     "The parser of a training command: recipe, then where things are and how to run."
     parser = argparse.ArgumentParser(prog=name, description=about, epilog=_follow)
-    _add_recipe_flags(parser.add_argument_group('the recipe'), usual)
+    recipe = parser.add_argument_group('the recipe')
+    recipe.add_argument('--recipe', help='a .json or .toml file of its fields, such as the '
+                        'recipe.json of a run; flags win over it (default: none)')
+    _add_recipe_flags(recipe, usual)
     add = parser.add_argument_group('the run').add_argument
     add('--data_path',
         help='folder to look for the data in first (default: the known folders, else download)')
@@ -106,7 +115,21 @@ def _data_facts(recipe, data_path, valid_pct=None):
     folder = look_at_folder(data_path, valid_pct)
     return len(folder.classes), folder_channels(folder), folder.n_train, describe_folder(folder)
 
-def _dry_run(recipe, data_path, valid_pct=None):
+def _time_needed(model, recipe, images, device=None):
+    "How long so many images take here: a sentence, from steps of a few images that are timed."
+    device = torch.device(device or default_device())
+    few = min(recipe.bs, 4 if device.type == 'cpu' else 64)
+    with torch.random.fork_rng():
+        try:
+            step = TrainingStep(deepcopy(model).to(device), few, chosen_precision(recipe, device))
+            step()                                             # the first is slower
+            took = seconds(step, 2, device)/few*images
+        except RuntimeError as e: return f'how long it takes could not be tried: {e}'
+    units = dict(days=86400, hours=3600, minutes=60, seconds=1)
+    unit = next((unit for unit, length in units.items() if took >= 2*length), 'seconds')
+    return f'about {max(1, took/units[unit]):,.0f} {unit} on {device}, by a step of {few} images'
+
+def _dry_run(recipe, data_path, valid_pct=None, device=None):
     "What would be trained, and what it costs."
     n_classes, in_chans, n, about = _data_facts(recipe, data_path, valid_pct)
     model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
@@ -118,8 +141,10 @@ def _dry_run(recipe, data_path, valid_pct=None):
           f'forward for an image ({cost["macs_without_attention"]/1e6:,.1f} M without the two '
           'attention products)')
     pflop = 6*cost['macs']*images/1e15  # 2 a multiply-add, and backward costs twice forward
-    print(f'{images:,} images seen in {recipe.epochs} epochs: '
-          f'{pflop:,.3g} PFLOP, forward and backward')
+    steps = -(-images//recipe.epochs//recipe.bs)*recipe.epochs
+    print(f'{images:,} images seen in {recipe.epochs} epochs, {steps:,} steps: {pflop:,.3g} PFLOP, '
+          'forward and backward')
+    print(_time_needed(model, recipe, images, device))
     print('\n' + shape_ledger(model, recipe.bs).to_string(index=False))
 
 # %% ../nbs/16_commands.ipynb #db2e2ea6
@@ -153,10 +178,19 @@ def _loggers(args, out):
     return callbacks
 
 # %% ../nbs/16_commands.ipynb #8b3fa45d
+def _say_time(args, recipe):
+    "Print how long a training will take, where that can be told before its data is there."
+    if num_distrib() > 1 or dataset_facts(recipe.dataset).reader and not args.data_path: return
+    n_classes, in_chans, n, _ = _data_facts(recipe, args.data_path, args.valid_pct)
+    model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
+    images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
+    print(f'{images:,} images: {_time_needed(model, recipe, images, args.device)}')
+
 def _run(stage, args, recipe, pretrained=None):
     "Train by a recipe as the flags say; returns the Learner, or None after a dry run."
-    if args.dry_run: return _dry_run(recipe, args.data_path, args.valid_pct)
+    if args.dry_run: return _dry_run(recipe, args.data_path, args.valid_pct, args.device)
     out = Path(args.output_dir or f'runs/{recipe.model}-{recipe.dataset}-{stage}')
+    if args.overwrite or not (out/'recipe.json').exists(): _say_time(args, recipe)
     options = {}
     if dataset_facts(recipe.dataset).reader:
         options = dict(on_broken='skip' if args.skip_broken else 'error', valid_pct=args.valid_pct)
@@ -211,8 +245,13 @@ def pretrain(
 ): # the trained Learner, or None after a dry run
     "Train from scratch by the paper's recipe (`dems_pretrain`)."
     def go(argv):
-        args = _parser('dems_pretrain', pretrain.__doc__, Recipe.pretrain()).parse_args(argv)
-        return _run('pretrain', args, Recipe.pretrain(**_recipe_flags(args)))
+        parser = _parser('dems_pretrain', pretrain.__doc__, Recipe.pretrain())
+        parser.add_argument('--light', action='store_true',
+                            help="the notebooks' short recipe for small models and few pictures, in "
+                                 "place of the paper's (default: no)")
+        args = parser.parse_args(argv)
+        recipe = Recipe if args.light else Recipe.pretrain
+        return _run('pretrain', args, recipe(**_recipe_flags(args)))
     return _command(go, 'dems_pretrain', argv)
 
 _weights_help = ('a run folder, a file of save_model, a .pth of the released code, or a name of '

@@ -99,7 +99,7 @@ def _read_parts(written):
     "{name of a picture: 'train' or 'scored'} as it was written down; empty if it was not."
     if not written.is_file(): return {}
     try:
-        parts = json.loads(written.read_text())
+        parts = json.loads(written.read_text(encoding='utf-8'))
         return {name: part for part, names in parts.items() for name in names}
     except (ValueError, AttributeError, TypeError):
         raise ValueError(f'{written}, which says what pictures are scored, is damaged: '
@@ -126,11 +126,11 @@ def _write_down(root, train, scored, written):
         known |= {os.path.relpath(f, root): name for fs in split.files.values() for f in fs}
     parts = {part: sorted(n for n in known if known[n] == part) for part in ('train', 'scored')}
     text = json.dumps(parts, indent=0, ensure_ascii=False)
-    if written.is_file() and written.read_text() == text: return
+    if written.is_file() and written.read_text(encoding='utf-8') == text: return
     written.parent.mkdir(parents=True, exist_ok=True)
     part = written.with_name(f'.{written.name}.{os.getpid()}')
     part.unlink(missing_ok=True)
-    with open(part, 'x') as f: f.write(text)
+    with open(part, 'x', encoding='utf-8') as f: f.write(text)
     os.replace(part, written)
 
 # %% ../nbs/10_folders.ipynb #c903f77e

@@ -304,10 +304,10 @@ def known_numbers(
     "Every accuracy and interval end in the results, the ledger's and those from before it, and every published one."
     out, folder = list(published().accuracy), Path(folder)
     for p in sorted(folder.rglob('*.json')):
-        r = json.loads(p.read_text())
+        r = json.loads(p.read_text(encoding='utf-8'))
         if 'accuracy' in r: out += [100*r['accuracy'], *(100*x for x in r['interval'])]
     for p in sorted(folder.rglob('*.csv')) + sorted(folder.rglob('*.md')):
-        out += [float(x) for x in percentages(p.read_text())]
+        out += [float(x) for x in percentages(p.read_text(encoding='utf-8'))]
     return out
 
 def unknown_percentages(

@@ -94,8 +94,7 @@ class MultiScaleTokenizer(nn.Module):
         shape = (self.in_chans, side, side)
         if x.ndim == 4 and x.shape[1:] == shape: return  # the batch is never looked at
         if tuple(x.shape) == shape:
-            raise ValueError(f'one image of shape {shape}: '
-                             'this model takes a batch, so give x[None]')
+            raise ValueError(f'one image of shape {shape}: this model takes a batch; give x[None]')
         raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, '
                          f'which takes (batch, {shape[0]}, {side}, {side}): resize the images, '
                          'or make the model with their image_size and in_chans')

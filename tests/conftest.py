@@ -33,13 +33,12 @@ def fake_cuda():
 @pytest.fixture(scope='session')
 def scene(fake_cuda, tmp_path_factory):
     "What a scene gave, of a group on a card. A group runs once, for whoever asks first."
-    import fcntl
+    from filelock import FileLock
     folder = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent
     def play(name, group, card='H100'):
         file = folder/f'scenes-{group}-{card}.json'
-        with open(file.with_suffix('.lock'), 'w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(file.with_suffix('.lock')):
             if not file.exists():
                 said = fake_cuda('tests/fake_cuda/scenes.py', group, card=card)
                 file.write_text(said.strip().splitlines()[-1])

@@ -39,7 +39,7 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
         assert not done.stdout and not any(here.iterdir())
 
 def test_every_flag_is_explained():
-    "Each flag's help is a sentence, with its default: not its own name, which is what a missing comment leaves."
+    "Each flag's help is a sentence, with its default: not its own name, as without a comment."
     from dems_nb import commands
     from dems_nb.learner import Recipe
     for usual in (Recipe.pretrain(), Recipe.finetune()):
@@ -76,10 +76,8 @@ def test_a_folder_with_a_broken_picture(tmp_path):
         for c in ('cat', 'dog'):
             (tmp_path/'data'/split/c).mkdir(parents=True)
             for i in range(n):
-                Image.fromarray(np.random.default_rng(i).integers(0, 255, (20, 30, 3),
-                                                                  np.uint8)).save(tmp_path/'data'
-                                                                                  /split/c
-                                                                                  /f'{i}.png')
+                picture = np.random.default_rng(i).integers(0, 255, (20, 30, 3), np.uint8)
+                Image.fromarray(picture).save(tmp_path/'data'/split/c/f'{i}.png')
     (tmp_path/'data/train/dog/7.png').write_bytes(b'no picture')
     flags = ('--model dems_nano --dataset folder --data_path data --image_size 32 --patch_size 4 '
              '--epochs 1 --batch_size 4 --device cpu --output_dir run'.split())

@@ -140,7 +140,7 @@ def test_an_image_of_another_shape(shape):
            '32)', create_model('dems_nano'), torch.zeros(shape))
 
 def test_one_image_without_a_batch():
-    raises('this model takes a batch, so give x[None]', create_model('dems_nano'),
+    raises('this model takes a batch; give x[None]', create_model('dems_nano'),
            torch.zeros(3, 32, 32))
 
 def test_patch_sizes_by_hand():

@@ -1,14 +1,13 @@
-"""What all checkers share: how an answer is called, compared and marked.
+"What all checkers share: how an answer is called, compared and marked."
 
-A checker is a function under `@exercise('00.1', 'a title')`. It is called with what the student
-gave to `check`, returns a sentence about what was shown, and raises `Wrong` with a sentence about
-what is wrong. It compares in an order that matters: shape, then dtype, then values. A test that
-subtracts before it has looked at the shapes lets (16, 1) pass for (16, 4): PyTorch broadcasts.
-
-A usual mistake is a *slip*: a function with the arguments of the exercise that gives what the
-mistake gives. Its docstring is what the student is told. Slips are computed when an answer is
-wrong, not before.
-"""
+# A checker is a function under `@exercise('00.1', 'a title')`. It is called with what the student
+# gave to `check`, returns a sentence about what was shown, and raises `Wrong` with a sentence about
+# what is wrong. It compares in an order that matters: shape, then dtype, then values. A test that
+# subtracts before it has looked at the shapes lets (16, 1) pass for (16, 4): PyTorch broadcasts.
+#
+# A usual mistake is a *slip*: a function with the arguments of the exercise that gives what the
+# mistake gives. Its docstring is what the student is told. Slips are computed when an answer is
+# wrong, not before.
 import matplotlib.pyplot as plt
 import random
 import sys
