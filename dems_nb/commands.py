@@ -151,7 +151,7 @@ def _dry_run(recipe, data_path, valid_pct=None, device=None):
 def tensorboard_callback(
     folder, # to log to
 ): # a fastai callback
-    "fastai's callback for TensorBoard. It stumbles over a None among AdamW's settings; this logs two."
+    "fastai's callback for TensorBoard, without AdamW's settings that are None: it logs two."
     from fastai.callback.tensorboard import TensorBoardCallback
     class NumbersToTensorBoard(TensorBoardCallback):
         def after_batch(self):
@@ -250,8 +250,8 @@ def pretrain(
     def go(argv):
         parser = _parser('dems_pretrain', pretrain.__doc__, Recipe.pretrain())
         parser.add_argument('--light', action='store_true',
-                            help="the notebooks' short recipe for small models and few pictures, in "
-                                 "place of the paper's (default: no)")
+                            help="the notebooks' short recipe for small models and few pictures, "
+                                 "in place of the paper's (default: no)")
         args = parser.parse_args(argv)
         recipe = Recipe if args.light else Recipe.pretrain
         return _run('pretrain', args, recipe(**_recipe_flags(args)))
