@@ -11,7 +11,7 @@ from torch import nn
 
 # %% ../nbs/02_interaction.ipynb #1b64f5a9
 class RegionalInteraction(nn.Module):
-    "Mix the tokens of each region into `n_mixed` convex combinations (the paper's figure of that name)."
+    "Mix the tokens of each region into `n_mixed` convex combinations."
     def __init__(self,
         dim:int, # width of a token
         n_mixed:int, # mixed tokens a region, L
@@ -19,10 +19,11 @@ class RegionalInteraction(nn.Module):
         super().__init__()
         if n_mixed < 1:
             raise ValueError(f'n_mixed is {n_mixed}: give at least 1 mixed token a region')
-        self.dim, self.n_mixed = dim, n_mixed
+        self.dim = dim
+        self.n_mixed = n_mixed
         self.norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2),
-                                 nn.GELU(),
+        self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(),
+                                 nn.Linear(2*dim, dim//2), nn.GELU(),
                                  nn.Linear(dim//2, n_mixed))
         self.scale = nn.Parameter(torch.ones(()))
 

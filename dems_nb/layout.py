@@ -38,10 +38,10 @@ def real_number(
 def correspondence_map(
     fine_grid:int, # patches per side at the fine scale
     coarse_grid:int, # patches per side at the coarse scale; divides `fine_grid`
-) -> torch.Tensor: # (coarse_grid², n²) row-major indices of the fine tokens in each coarse one, n = fine_grid/coarse_grid
+) -> torch.Tensor: # (coarse_grid², n²) row-major indices of fine tokens, n = fine_grid/coarse_grid
     "Which fine tokens lie inside each coarse token. Raises `ValueError` if the grids do not nest."
-    fine_grid, coarse_grid = whole_number('fine_grid',
-                                          fine_grid), whole_number('coarse_grid', coarse_grid)
+    fine_grid = whole_number('fine_grid', fine_grid)
+    coarse_grid = whole_number('coarse_grid', coarse_grid)
     if fine_grid % coarse_grid:
         raise ValueError(f'fine_grid {fine_grid} is not a multiple of coarse_grid {coarse_grid}: '
                          f'give two grids that nest, such as {coarse_grid*2} and {coarse_grid}')
@@ -54,25 +54,27 @@ class TokenLayout:
     "Where every token of every scale lies, and the order the model reads them in."
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
-        patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels, finest first; each divides the next
+        patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels; finest first, nested
     ):
         self.image_size = whole_number('image_size', image_size)
         if not isinstance(patch_sizes, (tuple, list)):
-            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, such as '
-                             f'({patch_sizes},)')
+            example = f'({patch_sizes},)'
+            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, such as {example}')
         self.patch_sizes = tuple(whole_number('a patch size', p) for p in patch_sizes)
         if not self.patch_sizes:
             raise ValueError('patch_sizes is empty: give at least one patch size, such as (4,)')
         for p, q in zip(self.patch_sizes, self.patch_sizes[1:]):
             if q <= p or q % p:
-                raise ValueError(f'patch sizes {self.patch_sizes}: {q} is not a larger multiple of '
-                                 f'{p}; list them finest first, each a multiple of the one before')
-        image_size, last = self.image_size, self.patch_sizes[-1]
+                raise ValueError(f'patch sizes {self.patch_sizes}: '
+                                 f'{q} is not a larger multiple of {p}; '
+                                 'list them finest first, each a multiple of the one before')
+        image_size = self.image_size
+        last = self.patch_sizes[-1]
         if image_size % last:
-            fits = [n*last for n in (image_size//last, image_size//last + 1) if n]
-            raise ValueError(f'image_size {image_size} is not divisible by the largest patch '
-                             f'{last}: use a side of {" or ".join(map(str, fits))}, or smaller '
-                             'patches')
+            sides = [n*last for n in (image_size//last, image_size//last + 1) if n]
+            raise ValueError(f'image_size {image_size} is not divisible by '
+                             f'the largest patch {last}: '
+                             f'use a side of {" or ".join(map(str, sides))}, or smaller patches')
 
     def __repr__(self):
         return f'TokenLayout(image_size={self.image_size}, patch_sizes={self.patch_sizes})'
@@ -83,13 +85,13 @@ class TokenLayout:
 def once(
     f, # a method without arguments
 ): # the same method, which works its answer out at the first call and keeps it
-    "Keep what a method of a layout gives, in the layout's `known`."
+    "Keep what a method of a layout gives, in the layout's `tables`."
     @wraps(f)
-    def remembered(self):
-        known = self.__dict__.setdefault('known', {})
-        if f.__name__ not in known: known[f.__name__] = f(self)
-        return known[f.__name__]
-    return remembered
+    def table(self):
+        tables = self.__dict__.setdefault('tables', {})
+        if f.__name__ not in tables: tables[f.__name__] = f(self)
+        return tables[f.__name__]
+    return table
 
 # %% ../nbs/00_layout.ipynb #0c5ef187
 @patch(as_prop=True)
@@ -123,7 +125,7 @@ def pyramid(cls:TokenLayout,
     patch_size:int=2, # side of the finest patch, pixels
     n_scales:int=4, # how many scales, each with patches twice as large as the one before
 ) -> TokenLayout: # patches p, 2p, 4p, …
-    "The layout whose patches double from scale to scale (the paper's multi-scale tokenization figure)."
+    "The layout whose patches double from scale to scale, as in the paper."
     finest = whole_number('patch_size', patch_size)
     scales = range(whole_number('n_scales', n_scales))
     return cls(image_size, tuple(finest*2**k for k in scales))
@@ -131,11 +133,11 @@ def pyramid(cls:TokenLayout,
 # %% ../nbs/00_layout.ipynb #be3aebf8
 @patch(as_prop=True)
 @once
-def order(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens,): sequence position -> scale-by-scale index
+def order(self:TokenLayout) -> torch.Tensor: # (n_tokens,): position -> scale-by-scale index
     "The order of reading: region by region, inside a region from the finest scale to the coarsest."
-    start, maps = 0, []
+    start = 0
+    maps = []                                      # each (region, token of its scale in the region)
     for grid in self.grids:
-        # (regions, tokens of this scale in a region)
         maps.append(start + correspondence_map(grid, self.grids[-1]))
         start += grid**2
     return torch.cat(maps, dim=1).flatten()
@@ -157,13 +159,13 @@ def region(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens,)
 @once
 def cells(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 2): row, column
     "Row and column of the token at each sequence position, in the grid of its own scale."
-    return torch.cat([torch.cartesian_prod(torch.arange(g), torch.arange(g))
-                      for g in self.grids])[self.order]
+    one_by_one = [torch.cartesian_prod(torch.arange(g), torch.arange(g)) for g in self.grids]
+    return torch.cat(one_by_one)[self.order]
 
 @patch(as_prop=True)
 @once
-def boxes(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 4): x0, y0, x1, y1 in pixels, x1 and y1 exclusive
-    "The pixels that the token at each sequence position sees."
+def boxes(self:TokenLayout) -> torch.Tensor: # (n_tokens, 4): x0, y0, x1, y1, the last two exclusive
+    "Upper left and lower right corner of what the token at each sequence position sees, pixels."
     side = torch.tensor(self.patch_sizes)[self.scale][:, None]
     corner = self.cells.flip(1) * side                                  # x is the column, y the row
     return torch.cat([corner, corner + side], dim=1)
@@ -172,28 +174,26 @@ def boxes(self:TokenLayout) -> torch.Tensor: # LongTensor (n_tokens, 4): x0, y0,
 @patch
 def linked(self:TokenLayout,
     position:int, # sequence position, 0 … n_tokens-1
-) -> torch.Tensor: # LongTensor of sequence positions, ascending, none of them of the token's own scale
-    "Every token of another scale whose box contains this token's box or lies in it. Raises `IndexError` out of range."
+) -> torch.Tensor: # LongTensor of sequence positions, ascending, none of the token's own scale
+    "Tokens of other scales whose box holds this token's or lies in it. `IndexError` out of range."
     if not hasattr(position, '__index__') or not 0 <= position < self.n_tokens:
-        raise IndexError(f'position {position!r} is out of range: this layout has positions 0 to '
-                         f'{self.n_tokens-1}')
-    boxes = self.boxes
-    lo, hi = boxes[:, :2], boxes[:, 2:]
-    holds = ((lo <= lo[position]) & (hi >= hi[position])).all(1)
-    inside = ((lo >= lo[position]) & (hi <= hi[position])).all(1)
+        raise IndexError(f'position {position!r} is out of range: '
+                         f'this layout has positions 0 to {self.n_tokens-1}')
+    low, high = self.boxes.chunk(2, dim=1)                       # the upper left, the lower right
+    holds = ((low <= low[position]) & (high >= high[position])).all(1)
+    inside = ((low >= low[position]) & (high <= high[position])).all(1)
     return ((holds | inside) & (self.scale != self.scale[position])).nonzero().flatten()
 
 # %% ../nbs/00_layout.ipynb #6bb9bad3
 @patch(as_prop=True)
 @once
-def links(self:TokenLayout) -> torch.Tensor: # bool (n_tokens, n_tokens): is the one linked to the other?
+def links(self:TokenLayout) -> torch.Tensor: # bool (n_tokens, n_tokens): are the two linked?
     "Every token's linked tokens, as a table; row `position` holds what `linked(position)` lists."
     table = torch.zeros(self.n_tokens, self.n_tokens, dtype=torch.bool)
-    corner = self.boxes[:, :2].flip(1)  # row, column of the top left pixel
+    corner = self.boxes[:, :2].flip(1)                  # row, column of the top left pixel
     for k, (grid, patch_size) in enumerate(zip(self.grids, self.patch_sizes)):
-        coarse = (self.scale == k).nonzero()[:, 0]  # positions, in sequence order
-        position = torch.zeros(grid*grid, dtype=torch.long)
-        # row-major index -> position
+        coarse = (self.scale == k).nonzero()[:, 0]      # positions, in sequence order
+        position = torch.zeros(grid*grid, dtype=torch.long)    # of each cell, row-major
         position[self.cells[coarse] @ torch.tensor([grid, 1])] = coarse
         finer = (self.scale < k).nonzero()[:, 0]
         ancestor = position[(corner[finer]//patch_size) @ torch.tensor([grid, 1])]
@@ -207,6 +207,7 @@ def to_regions(self:TokenLayout,
 ) -> torch.Tensor: # (batch, region, tokens of that scale in a region, dim)
     "Cut one scale's feature map into regions, by reshaping alone."
     B, dim, G, _ = x.shape
-    g = self.grids[-1]; n = G//g
+    g = self.grids[-1]
+    n = G//g
     x = x.reshape(B, dim, g, n, g, n)                                   # batch dim R i C j
     return x.permute(0, 2, 4, 3, 5, 1).reshape(B, g*g, n*n, dim)        # batch (R C) (i j) dim

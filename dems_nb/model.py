@@ -21,7 +21,7 @@ from .kernels import TokenLinear, attention
 
 # %% ../nbs/03_model.ipynb #731973d8
 class Attention(nn.Module):
-    "Multi-head self-attention without bias on queries, keys, values. Raises `ValueError` unless `heads` divides `dim`."
+    "Self-attention, no bias on queries, keys, values. `ValueError` unless `heads` divides `dim`."
     def __init__(self,
         dim:int, # width of a token
         heads:int, # attention heads; divides `dim`
@@ -29,23 +29,25 @@ class Attention(nn.Module):
     ):
         super().__init__()
         if heads < 1 or dim % heads:
-            raise ValueError(f'dim {dim} is not divisible by {heads} heads: choose a number of '
-                             'heads that divides dim')
-        self.heads, self.drop = heads, drop
-        self.qkv, self.proj = TokenLinear(dim, 3*dim, bias=False), TokenLinear(dim, dim)
+            raise ValueError(f'dim {dim} is not divisible by {heads} heads: '
+                             'choose a number of heads that divides dim')
+        self.heads = heads
+        self.drop = drop
+        self.qkv = TokenLinear(dim, 3*dim, bias=False)
+        self.proj = TokenLinear(dim, dim)
 
     def forward(self,
         x:torch.Tensor, # (batch, token, dim)
     ) -> torch.Tensor: # (batch, token, dim)
         B, N, C = x.shape
         qkv = self.qkv(x).view(B, N, 3, self.heads, C//self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each: batch head token head_dim
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)                    # each: batch head token head_dim
         x = attention(q, k, v, self.drop if self.training else 0.)
         return self.proj(x.transpose(1, 2).reshape(B, N, C))
 
 # %% ../nbs/03_model.ipynb #3d18dea6
 class DropPath(nn.Module):
-    "Leave a branch out for each image with probability p while training, and scale up what stays (stochastic depth)."
+    "Stochastic depth: leave a branch out for an image with probability p, in training."
     def __init__(self,
         p:float=0., # probability that an image goes without
     ):
@@ -55,8 +57,8 @@ class DropPath(nn.Module):
         x:torch.Tensor, # what the branch gives (batch, …)
     ) -> torch.Tensor: # the same shape
         if not self.training or self.p == 0: return x
-        kept = x.new_empty(x.shape[0], *[1]*(x.ndim - 1)).bernoulli_(1 - self.p)
-        return x*kept.div_(1 - self.p)
+        stays = x.new_empty(x.shape[0], *[1]*(x.ndim - 1)).bernoulli_(1 - self.p)   # 0 or 1 each
+        return x*stays.div_(1 - self.p)                                 # what stays is scaled up
 
 # %% ../nbs/03_model.ipynb #b315c64e
 class Block(nn.Module):
@@ -70,7 +72,8 @@ class Block(nn.Module):
     ):
         super().__init__()
         hidden = int(dim*mlp_ratio)
-        self.norm1, self.attn = nn.LayerNorm(dim), Attention(dim, heads, attn_drop)
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, heads, attn_drop)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(TokenLinear(dim, hidden), nn.GELU(), TokenLinear(hidden, dim))
         self.drop_path = DropPath(drop_path)
@@ -82,23 +85,15 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 # %% ../nbs/03_model.ipynb #f84296e1
-def _check_sizes(config):
-    "Make the sizes plain numbers. Raise `ValueError` for one that is not positive, or a drop rate that is no probability."
-    for name in ('in_chans', 'n_classes', 'dim', 'depth', 'heads'):
-        config[name] = whole_number(name, config[name])
-    for name in ('drop_path', 'attn_drop'):
-        if not 0 <= config[name] < 1:
-            raise ValueError(f'{name} is {config[name]}: give a probability from 0 to below 1')
-
 def _init(m):
-    "Linear layers: truncated normal of standard deviation 0.02, biases zero. The rest starts as PyTorch starts it."
+    "Linear layers: truncated normal, standard deviation 0.02, biases zero. The rest is PyTorch's."
     if isinstance(m, nn.Linear):
         nn.init.trunc_normal_(m.weight, std=.02)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
 # %% ../nbs/03_model.ipynb #95afed38
 class ViT(nn.Module):
-    "Plain vision transformer over the tokens of a `TokenLayout`, with fixed position embedding and a class token."
+    "Plain vision transformer over the tokens of a `TokenLayout`, with a class token."
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
         patch_sizes:tuple=(2,), # side of a patch at each scale, pixels, finest first
@@ -108,20 +103,23 @@ class ViT(nn.Module):
         depth:int=12, # blocks
         heads:int=3, # attention heads
         mlp_ratio:float=4., # hidden width of a block's MLP, in units of `dim`
-        drop_path:float=0., # stochastic depth at the last block; it rises linearly from 0 at the first
+        drop_path:float=0., # stochastic depth at the last block; rises linearly from 0
         attn_drop:float=0., # dropout on the attention weights, a probability
         plain_scales:int=2, # how many of the finest scales get a full projection
         positions:str='sincos', # position embedding: 'sincos', 'noise' (fixed too) or 'learned'
     ):
         super().__init__()
         self.layout = TokenLayout(image_size, patch_sizes)
+        sizes = dict(in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth, heads=heads)
+        drops = dict(drop_path=drop_path, attn_drop=attn_drop)
+        for name, p in drops.items():
+            if not 0 <= p < 1:
+                raise ValueError(f'{name} is {p}: give a probability from 0 to below 1')
         self.config = dict(arch='vit', image_size=self.layout.image_size,
                            patch_sizes=self.layout.patch_sizes,
-                           in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth,
-                           heads=heads,
-                           mlp_ratio=mlp_ratio, drop_path=drop_path, attn_drop=attn_drop,
+                           **{name: whole_number(name, size) for name, size in sizes.items()},
+                           mlp_ratio=mlp_ratio, **drops,
                            plain_scales=plain_scales, positions=positions)
-        _check_sizes(self.config)
         self.build(**self.config)
         self.apply(_init)
 
@@ -137,7 +135,8 @@ def build(self:ViT,
     self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=.02))
     drops = torch.linspace(0, drop_path, depth).tolist()
     self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, d, attn_drop) for d in drops)
-    self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, n_classes)
+    self.norm = nn.LayerNorm(dim)
+    self.head = nn.Linear(dim, n_classes)
 
 # %% ../nbs/03_model.ipynb #b2ef94b9
 @patch
@@ -212,41 +211,41 @@ def _whole_numbers(name, value):
     try: return tuple(operator.index(v) for v in value)
     except TypeError:
         like = f'({value},)' if isinstance(value, int) else '(6, 10)'
-        raise ValueError(
-            f'{name} is {value!r}: give a tuple of whole numbers, such as {like}') from None
+        raise ValueError(f'{name} is {value!r}: '
+                         f'give a tuple of whole numbers, such as {like}') from None
 
 def _check_plan(mix_before, n_mixed, depth):
-    "Raise `ValueError` unless every interaction stands before a block that exists and makes at least one token."
+    "Raise `ValueError` for an interaction before no block, or one that makes no token."
     if len(mix_before) != len(n_mixed):
-        raise ValueError(f'mix_before {mix_before} has {len(mix_before)} entries and n_mixed '
-                         f'{n_mixed} has {len(n_mixed)}: '
+        raise ValueError(f'mix_before {mix_before} has {len(mix_before)} entries '
+                         f'and n_mixed {n_mixed} has {len(n_mixed)}: '
                          'give one number of mixed tokens for each interaction')
     if list(mix_before) != sorted(set(mix_before)):
-        raise ValueError(f'mix_before {mix_before} must name different blocks in ascending order, '
-                         'such as (6, 10)')
+        raise ValueError(f'mix_before {mix_before} must name different blocks '
+                         'in ascending order, such as (6, 10)')
     for k in mix_before:
         if not 1 <= k <= depth:
-            raise ValueError(f'mix_before {mix_before}: there is no block {k}; this model has '
-                             f'blocks 1 to {depth}')
+            raise ValueError(f'mix_before {mix_before}: there is no block {k}; '
+                             f'this model has blocks 1 to {depth}')
     for n in n_mixed:
         if n < 1:
-            raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; give 1 or '
-                             'more for each interaction')
+            raise ValueError(f'n_mixed {n_mixed}: {n} is not a number of mixed tokens; '
+                             'give 1 or more for each interaction')
 
 # %% ../nbs/03_model.ipynb #a2ca7f72
 @delegates()
 class DEMSViT(ViT):
-    "DEMS-ViT: a `ViT` over several scales, with interactions. Raises `ValueError` for an impossible plan."
+    "DEMS-ViT: a `ViT` over several scales, with interactions. `ValueError` for an impossible plan."
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
         patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels, finest first
-        mix_before:tuple=(6,10), # the blocks, counting from 1, before which the tokens of each region are mixed
+        mix_before:tuple=(6,10), # the blocks, counting from 1, before which regions are mixed
         n_mixed:tuple=(64,64), # mixed tokens a region, one number for each entry of `mix_before`
         **kwargs
     ):
         super().__init__(image_size, patch_sizes, **kwargs)
-        mix_before, n_mixed = _whole_numbers('mix_before',
-                                             mix_before), _whole_numbers('n_mixed', n_mixed)
+        mix_before = _whole_numbers('mix_before', mix_before)
+        n_mixed = _whole_numbers('n_mixed', n_mixed)
         _check_plan(mix_before, n_mixed, len(self.blocks))
         self.config.update(arch='dems', mix_before=mix_before, n_mixed=n_mixed)
         self.interactions = nn.ModuleList(RegionalInteraction(self.config['dim'], n)
@@ -258,8 +257,8 @@ def mix(self:DEMSViT, x, k):
     if k not in self.config['mix_before']: return x
     interaction = self.interactions[self.config['mix_before'].index(k)]
     regions = x[:, 1:].unflatten(1, (self.layout.n_regions, -1))  # batch region token dim
-    mixed = interaction(regions).flatten(1, 2)  # batch (region mixed) dim
-    return torch.cat([x[:, :1], mixed], dim=1)  # the class token as it was
+    mixed = interaction(regions).flatten(1, 2)                    # batch (region mixed) dim
+    return torch.cat([x[:, :1], mixed], dim=1)                    # the class token as it was
 
 # %% ../nbs/03_model.ipynb #b9372114
 _sizes = dict(
@@ -280,7 +279,7 @@ def create_model(
     n_classes:int=10, # classes to tell apart
     in_chans:int=3, # channels of the image
     image_size:int=32, # side of the square image, pixels
-    patch_size:int=None, # side of the finest patch, pixels; by default the size's own: 2, and 4 for nano
+    patch_size:int=None, # side of the finest patch, pixels; by default 2, and 4 for nano
     **overrides, # any other argument of `DEMSViT` or `ViT`, or `n_scales`
 ) -> ViT: # the model, freshly initialised
     "Make a model by name. Raises `ValueError` for an unknown name."
@@ -288,8 +287,9 @@ def create_model(
         raise ValueError(f'unknown model {name!r}: the known ones are {", ".join(list_models())}')
     arch, size = name.split('_')
     cfg = {**_sizes[size], **overrides}
-    default, n_scales = cfg.pop('patch_size'), cfg.pop('n_scales')
-    p = default if patch_size is None else patch_size
+    default = cfg.pop('patch_size')
+    n_scales = cfg.pop('n_scales')
+    finest = default if patch_size is None else patch_size
     if arch == 'vit':
         n_scales = overrides.get('n_scales', 1)
         for k in ('mix_before', 'n_mixed'):
@@ -297,11 +297,11 @@ def create_model(
                 raise ValueError(f'{k} does not apply to {name}: a plain ViT has no interaction')
             cfg.pop(k)
     if 'patch_sizes' not in cfg:
-        cfg['patch_sizes'] = TokenLayout.pyramid(image_size, p, n_scales).patch_sizes
+        cfg['patch_sizes'] = TokenLayout.pyramid(image_size, finest, n_scales).patch_sizes
     elif patch_size is not None or 'n_scales' in overrides:
         raise ValueError('give either patch_sizes, or patch_size and n_scales, not both')
-    return (DEMSViT if arch == 'dems' else ViT)(image_size=image_size, in_chans=in_chans,
-                                                n_classes=n_classes, **cfg)
+    kind = DEMSViT if arch == 'dems' else ViT
+    return kind(image_size=image_size, in_chans=in_chans, n_classes=n_classes, **cfg)
 
 # %% ../nbs/03_model.ipynb #25ca4caa
 def build_model(
@@ -310,7 +310,8 @@ def build_model(
     "Make a model from its configuration. Raises `ValueError` for an unknown `arch` or argument."
     if not isinstance(config, dict):
         raise ValueError(f'a model configuration is a dict, not {type(config).__name__}')
-    config = dict(config); arch = config.pop('arch', None)
+    config = dict(config)
+    arch = config.pop('arch', None)
     if arch not in ('dems', 'vit'):
         raise ValueError(f"unknown arch {arch!r}: the known ones are 'dems' and 'vit'")
     try: return (DEMSViT if arch == 'dems' else ViT)(**config)
@@ -321,8 +322,10 @@ def shape_ledger(
     model:ViT, # any model of this kit
     batch:int=1, # images in the batch
 ) -> pd.DataFrame: # columns: stage, axes, sizes; one row a stage
-    "What a real forward pass makes of a batch of images: stage by stage, the named axes and their sizes."
-    rows, hooks, training = [], [], model.training
+    "What a real forward pass makes of a batch of images, stage by stage: named axes, their sizes."
+    rows = []
+    hooks = []
+    training = model.training
     def note(stage, axes): return lambda m, inp, out: rows.append((stage, axes, tuple(out.shape)))
     watch = [('tokenizer', model.tokenizer, 'batch region token dim')]
     mixing = zip(model.config.get('mix_before', ()), getattr(model, 'interactions', ()))
@@ -331,8 +334,9 @@ def shape_ledger(
     watch += [('class token', model.norm, 'batch dim'), ('head', model.head, 'batch class')]
     try:
         hooks = [m.register_forward_hook(note(stage, axes)) for stage, m, axes in watch]
-        p = next(model.parameters()); S = model.layout.image_size
-        x = torch.zeros(batch, model.config['in_chans'], S, S, device=p.device, dtype=p.dtype)
+        p = next(model.parameters())
+        side = model.layout.image_size
+        x = torch.zeros(batch, model.config['in_chans'], side, side, device=p.device, dtype=p.dtype)
         rows.append(('image', 'batch channel row column', tuple(x.shape)))
         with torch.no_grad(): model.eval()(x)
     finally:
@@ -343,11 +347,12 @@ def shape_ledger(
 # %% ../nbs/03_model.ipynb #7047a376
 def count_cost(
     model:ViT, # any model of this kit
-) -> dict: # trained, all: parameters without, with position embeddings; macs: multiply-adds; macs_without_attention; parts
-    "Count parameters and the multiply-adds of one image's forward pass, with and without the two attention products."
-    p, training = next(model.parameters()), model.training
-    x = torch.zeros(1, model.config['in_chans'], *[model.layout.image_size]*2, device=p.device,
-                    dtype=p.dtype)
+) -> dict: # trained, all: parameters; macs, macs_without_attention, parts: multiply-adds
+    "Count parameters (`all`: with fixed positions) and multiply-adds of one image's forward pass."
+    p = next(model.parameters())
+    training = model.training
+    side = model.layout.image_size
+    x = torch.zeros(1, model.config['in_chans'], side, side, device=p.device, dtype=p.dtype)
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter: model.eval()(x)
@@ -357,15 +362,13 @@ def count_cost(
     trained = sum(q.numel() for q in model.parameters() if q.requires_grad)
     everything = sum(q.numel() for q in model.parameters())
     if not isinstance(model.tokenizer.pos, nn.Parameter): everything += model.tokenizer.pos.numel()
-    macs, parts = counter.get_total_flops()//2, Counter()
-    for name, part in [('tokenizer', 'tokenizer'), ('head', 'head')]:
-        parts[part] = flops.get(name, 0)//2
+    macs = counter.get_total_flops()//2
+    parts = Counter({part: flops.get(part, 0)//2 for part in ('tokenizer', 'head')})
     for k in range(len(getattr(model, 'interactions', ()))):
         parts['interaction'] += flops.get(f'interactions.{k}', 0)//2
     for k in range(len(model.blocks)):
-        qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2
+        qkv, proj, attn, mlp = (flops[f'blocks.{k}.{m}']//2    # attn is the products, and these two
                                 for m in ('attn.qkv', 'attn.proj', 'attn', 'mlp'))
-        # attn is all three
         parts.update({'qkv': qkv, 'attention products': attn - qkv - proj, 'projection': proj,
                       'mlp': mlp})
     return dict(trained=trained, all=everything, macs=macs,

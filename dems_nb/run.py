@@ -11,7 +11,6 @@ __all__ = ['state_tensors', 'state_notes', 'restore_state', 'previous_checkpoint
 import csv, hashlib, importlib.metadata, io, json, math, os, platform, signal, socket, subprocess
 import threading, time, torch
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
@@ -42,6 +41,7 @@ def state_tensors(
     losses = learn.recorder.losses
     if losses:
         tensors['recorder.losses'] = torch.stack([torch.as_tensor(l).float() for l in losses])
+    for callback in learn.cbs: tensors |= getattr(callback, 'checkpoint_tensors', dict)()
     return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
 def state_notes(
@@ -54,7 +54,7 @@ def state_notes(
     "Everything else that training goes on from: position, schedule, history."
     groups = [{k: v for k, v in g.items() if k != 'params'} for g in learn.opt.opt.param_groups]
     scaler = learn.scaler.state_dict() if learn.scaler else None
-    return dict(kind='checkpoint of dems_nb', recipe=asdict(recipe),
+    return dict(kind='checkpoint of dems_nb', recipe=recipe.to_dict(),
                 config=_bare(learn.model).config,
                 epoch=epoch, step=step, train_iter=learn.train_iter,
                 pct_train=learn.pct_train if step else None, groups=groups, scaler=scaler,
@@ -75,7 +75,8 @@ def _optimizer_state(learn, tensors):
             raise ValueError(f'the checkpoint does not fit the model: {name} is {tuple(t.shape)} '
                              f'of {t.dtype}; go on with an older checkpoint, or begin anew')
         state.setdefault(int(i), {})[kind] = t
-    if any(set(s) != {'step', 'exp_avg', 'exp_avg_sq'} for s in state.values()):
+    whole = {'step', 'exp_avg', 'exp_avg_sq'}, {'momentum_buffer'}        # of AdamW, of Muon
+    if any(set(s) not in whole for s in state.values()):
         raise ValueError('the checkpoint lacks averages of the optimizer: go on with an older one, '
                          'or begin anew')
     return state
@@ -117,6 +118,7 @@ def restore_state(
     learn.train_iter = notes['train_iter']
     learn.epoch_log.rows = list(notes['rows'])
     learn.epoch_log.images = notes['images']
+    for callback in learn.cbs: getattr(callback, 'restore_tensors', noop)(tensors)
 
 # %% ../nbs/09_run.ipynb #5f1e0008
 def previous_checkpoint(
@@ -258,8 +260,10 @@ def check(self:RunFolder,
     if resume is True and not path.exists(): return                       # nothing there yet: begin
     tensors, notes = read_checkpoint(path)
     own = json.loads(recipe.to_json())
-    changed = [f'{k} was {notes["recipe"].get(k)!r} and is {v!r}' for k, v in own.items()
-               if notes['recipe'].get(k) != v]
+    was = notes['recipe']
+    named = [*own, *(k for k in was if k not in own)]                     # an option that was on
+    changed = [f'{k} was {was.get(k, "off")!r} and is {own.get(k, "off")!r}' for k in named
+               if was.get(k) != own.get(k)]
     if changed and not allow_changes:
         raise ValueError(f'the run in {self.home} was begun with another recipe: '
                          f'{"; ".join(changed)}. Give the '
@@ -579,7 +583,7 @@ def run_result(
     best = max(rows, key=lambda r: r['accuracy'])
     scored = 'given data' if 'dls' in learn.given else 'holdout' if recipe.holdout else 'test'
     note = f'best on {scored}, chosen by the very score'
-    return dict(schema=1, recipe=asdict(recipe), recipe_hash=recipe.hash, given=learn.given,
+    return dict(schema=1, recipe=recipe.to_dict(), recipe_hash=recipe.hash, given=learn.given,
                 callbacks=learn.callbacks, pretrained=learn.pretrained,
                 data={**_data_notes(dls), 'n_scored': score.n}, seed=recipe.seed,
                 epochs=rows[-1]['epoch'],

@@ -5,25 +5,25 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'PlannedRun', 'ScoreOnlyLast', 'FewerScalesViT', 'PoolingViT', 'start_mixing',
            'list_variants', 'make_variant', 'EpochLosses', 'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10',
-           'ablations', 'positions', 'budget', 'compression', 'run_plans', 'run_study', 'main', 'TimeSteps',
-           'time_training', 'timebox', 'timebox_main']
+           'ablations', 'positions', 'budget', 'compression', 'take_over', 'run_plans', 'run_study', 'main',
+           'TimeSteps', 'time_training', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
-import argparse, io, json, math, numpy as np, os, subprocess, sys, time, torch
+import argparse, io, json, math, numpy as np, os, signal, subprocess, sys, time, torch
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
 from fastai.learner import Learner
-from fastai.torch_core import set_seed
+from fastai.torch_core import default_device, set_seed
 from fastcore.basics import patch
 from torch import nn
 from .model import DEMSViT, count_cost, create_model
 from .weights import write_atomic
 from .datasets import dataset_facts
 from .data import Images, dataset_checksum
-from .learner import Recipe, make_learner, recipe_dls
+from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import run_result, train
 from .results import enter_run, read_ledger, read_row
 
@@ -127,6 +127,13 @@ def _changed(cls, recipe, n_classes, in_chans, *args):
     c = {k: v for k, v in _nano(recipe, n_classes, in_chans).config.items() if k != 'arch'}
     return cls(*args, **c)
 
+def _other_positions(recipe, n_classes, in_chans, positions):
+    "The base with other positions; the rest of its weights are the same."
+    base = _nano(recipe, n_classes, in_chans)
+    model = _nano(recipe, n_classes, in_chans, positions=positions)
+    model.load_state_dict({**model.state_dict(), **base.state_dict()})
+    return model
+
 _variants = dict(
     scales_1=lambda *a: _changed(FewerScalesViT, *a, 1),
     scales_2=lambda *a: _changed(FewerScalesViT, *a, 2),
@@ -141,8 +148,8 @@ _variants = dict(
     n_mixed_21_21=lambda *a: _nano(*a, n_mixed=(21,21)),
     n_mixed_16_16=lambda *a: _nano(*a, n_mixed=(16,16)),
     n_mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
-    pos_noise=lambda *a: _nano(*a, positions='noise'),
-    pos_learned=lambda *a: _nano(*a, positions='learned'))
+    pos_noise=lambda *a: _other_positions(*a, 'noise'),
+    pos_learned=lambda *a: _other_positions(*a, 'learned'))
 
 _ablations = ['base', *list(_variants)[:14]] # the variants of that study, in its order
 
@@ -167,9 +174,9 @@ def make_variant(
 
 # %% ../nbs/18_studies.ipynb #8c822477
 class EpochLosses(Callback):
-    "Keep the training loss of each epoch in `rows`."
-    order = 56 # after the log
-    def before_fit(self): self.rows = []
+    "Keep the training loss of each epoch in `rows`; of a resumed run those before the stop, too."
+    order = 62 # after a checkpoint was read
+    def before_fit(self): self.rows = [round(float(v[0]), 4) for v in self.recorder.values]
     def after_epoch(self): self.rows.append(round(float(self.recorder.values[-1][0]), 4))
 
 # %% ../nbs/18_studies.ipynb #b23ce3e7
@@ -300,8 +307,9 @@ def ablations(
 studies = dict(data_efficiency=data_efficiency, ablations=ablations, cifar10=cifar10)
 
 # %% ../nbs/18_studies.ipynb #26c3bff7
-_position_kinds = [('vit_nano', 'base'), ('vit_nano', 'pos_noise'), ('vit_nano', 'pos_learned'),
-                   ('dems_nano', 'base'), ('dems_nano', 'pos_noise')]
+_position_kinds = ((('vit_nano', 'base'), ('vit_nano', 'pos_noise')), # in groups, one by one
+                   (('vit_nano', 'pos_learned'),),
+                   (('dems_nano', 'base'), ('dems_nano', 'pos_noise')))
 
 def _tuned_lr(rows, study, model, variant):
     "The learning rate that did best for a model and variant on held-out images."
@@ -314,20 +322,36 @@ def positions(
     rows:list, # of the ledger so far
     images:int=240_000, # images seen in a run; a tuning run sees half
     seeds:int=3, # 0, 1, 2, …
-) -> list: # of `PlannedRun`: the tuning, and when that is in the ledger the comparison
+) -> list: # of `PlannedRun`: group by group the tuning and the runs at 4,000 images, then all at 50,000
     "What do fixed random positions cost, as the plain ViT beside the released model has them? On CIFAR-10."
-    small = dict(dataset='cifar10', n_train=4_000)
-    tune = [PlannedRun('positions', 'tune', _light(model=m, lr=lr, holdout=10_000,
-                                                   epochs=_epochs(images//2, 4_000), **small), v)
-            for lr in lr_grid for m, v in _position_kinds]
-    if _pending(tune, rows): return tune
-    return tune + [PlannedRun('positions', 'images', _light(
-        model=m, dataset='cifar10', n_train=n, epochs=_epochs(images, n), seed=s,
-        lr=_tuned_lr(rows, 'positions', m, v)), v)
-        for s in range(seeds) for n in (4_000, 50_000) for m, v in _position_kinds]
+    def compared(n, s, model, variant):
+        light = _light(model=model, dataset='cifar10', n_train=n, epochs=_epochs(images, n), seed=s,
+                       lr=_tuned_lr(rows, 'positions', model, variant))
+        return PlannedRun('positions', 'images', light, variant)
+    plans, tuning = [], _light(dataset='cifar10', n_train=4_000, holdout=10_000,
+                               epochs=_epochs(images//2, 4_000))
+    for group in _position_kinds:
+        tune = [PlannedRun('positions', 'tune', replace(tuning, model=m, lr=lr), v)
+                for m, v in group for lr in lr_grid]
+        plans += tune
+        if _pending(tune, rows): return plans
+        plans += [compared(4_000, s, *kind) for s in range(seeds) for kind in group]
+    return plans + [compared(50_000, s, *kind) for s in range(seeds)
+                    for group in _position_kinds for kind in group]
 
 # %% ../nbs/18_studies.ipynb #becf2724
 _budgets = ((5, 3), (24, 3), (120, 2)) # epochs of CIFAR-10, seeds
+
+def _base_rates(rows):
+    "The learning rate of each model, as `positions` has tuned it; None before that."
+    try: return {m: _tuned_lr(rows, 'positions', m, 'base') for m in models}
+    except ValueError: return None
+
+def _equal_macs(epochs, model='vit_nano', variant='base'):
+    "The epochs in which a model costs what `dems_nano` costs in so many."
+    dems, other = (count_cost(make_variant(v, Recipe(model=m), 10, 3))['macs']
+                   for m, v in (('dems_nano', 'base'), (model, variant)))
+    return round(epochs*dems/other)
 
 def budget(
     rows:list, # of the ledger so far
@@ -335,35 +359,69 @@ def budget(
     seeds:int=3, # at most so many
 ) -> list: # of `PlannedRun`, the short budgets first; nothing before `positions` has tuned the learning rates
     "Does the gap close as training gets longer? Both models on CIFAR-10, light and the paper's recipe."
-    try: rates = {m: _tuned_lr(rows, 'positions', m, 'base') for m in models}
-    except ValueError: return []
+    rates = _base_rates(rows)
+    if rates is None: return []
+    def paper(model, epochs, seed, stage='paper', variant='base'):
+        lr = rates[model] if variant == 'base' else _tuned_lr(rows, 'positions', model, variant)
+        recipe = Recipe.pretrain(model, 'cifar10', epochs, 50, n_train=images, seed=seed, lr=lr)
+        return PlannedRun('budget', stage, recipe, variant)
     plans = []
     for epochs, most in _budgets:
         for s in range(min(seeds, most)):
-            for m in models:
-                light = _light(model=m, dataset='cifar10', n_train=images, epochs=epochs, seed=s,
-                               lr=rates[m])
-                paper = Recipe.pretrain(m, 'cifar10', epochs, 50, n_train=images, seed=s,
-                                        lr=rates[m])
-                if epochs < 100: plans.append(PlannedRun('budget', 'light', light))
-                plans.append(PlannedRun('budget', 'paper', paper))
+            light = _light(dataset='cifar10', n_train=images, epochs=epochs, seed=s)
+            if epochs < 100:
+                plans += [PlannedRun('budget', 'light', replace(light, model=m, lr=rates[m]))
+                          for m in models]
+            plans += [paper(m, epochs, s) for m in models]
+    longest, few = _budgets[-1]
+    plans += [paper('vit_nano', _equal_macs(longest), s, 'paper_macs') for s in range(min(seeds, few))]
+    try: plans += [paper(m, longest, s, variant='pos_noise') for m in reversed(models)
+                   for s in range(min(seeds, few))]
+    except ValueError: pass                                 # its learning rate is not tuned yet
     return plans
 
+# %% ../nbs/18_studies.ipynb #5c1de0aa
 def compression(
     rows:list, # of the ledger so far
     images:int=1_200_000, # images seen in a run
     seeds:int=3, # 0, 1, 2, …
 ) -> list: # of `PlannedRun`; nothing before `positions` has tuned the learning rates
     "Gentler compression of the regions, scored on 10,000 held-out training images of CIFAR-10."
-    try: rates = {m: _tuned_lr(rows, 'positions', m, 'base') for m in models}
-    except ValueError: return []
-    kinds = [('dems_nano', 'base'), ('vit_nano', 'base'),
-             *(('dems_nano', f'n_mixed_{n}') for n in ('21_21', '16_16', '16_8'))]
-    shared = dict(dataset='cifar10', n_train=40_000, holdout=10_000, epochs=_epochs(images, 40_000))
-    return [PlannedRun('compression', 'images', _light(model=m, seed=s, lr=rates[m], **shared), v)
-            for s in range(seeds) for m, v in kinds]
+    rates = _base_rates(rows)
+    if rates is None: return []
+    kinds = [('dems_nano', f'n_mixed_{n}') for n in ('21_21', '16_16', '16_8')]
+    epochs = _epochs(images, 40_000)
+    def plan(stage, model, variant, epochs, seed):
+        light = _light(model=model, dataset='cifar10', n_train=40_000, holdout=10_000,
+                       epochs=epochs, seed=seed, lr=rates[model])
+        return PlannedRun('compression', stage, light, variant)
+    plans = []
+    for s in range(seeds):
+        plans.append(plan('images', 'dems_nano', 'base', epochs, s))
+        others = [('vit_nano', 'base'), *kinds]
+        plans += [plan('images', *k, epochs, s) for k in others]
+        plans += [plan('macs', *k, _equal_macs(epochs, *k), s) for k in others]
+    return plans
 
 studies |= dict(positions=positions, budget=budget, compression=compression)
+
+# %% ../nbs/18_studies.ipynb #3b7e91d4
+def take_over(
+    run:PlannedRun, # wanted
+    rows:list, # of the ledger so far
+    out, # the ledger's folder
+) -> Path: # of its row; None if no other study has this run
+    "Enter a run that another study has done, its model and recipe the same, under this one too."
+    for r in rows:
+        if (r['variant'], r['recipe_hash']) != (run.variant, run.recipe.hash): continue
+        if r.get('pretrained') or 'dls' in r['given'] or 'first_entered' in r: continue
+        precision = chosen_precision(run.recipe, default_device())
+        if run.stage != 'tune' and r['precision'] != precision: continue
+        first = PlannedRun(r['study'], r['stage'], run.recipe, run.variant)
+        row = {**r, 'study': run.study, 'stage': run.stage,
+               'first_entered': f'{first.study}/{first.name}'}
+        return write_atomic(Path(out)/run.study/f'{run.name}.json',
+                            (json.dumps(row, indent=1) + '\n').encode())
 
 # %% ../nbs/18_studies.ipynb #787e6ce3
 def _worker():
@@ -372,16 +430,19 @@ def _worker():
     torch.set_num_threads(int(threads))
     run_planned(PlannedRun.from_json(run), out, root or None, runs or None)
 
-def _in_another_process(run, out, root, threads, runs, say):
-    "Run one planned run in a process of its own; True if its row came."
+def _in_another_process(run, out, root, threads, runs, say, children):
+    "Run one planned run in a process of its own, in the set `children` meanwhile; True if its row came."
     code, start = 'from dems_nb.studies import _worker; _worker()', time.perf_counter()
     arguments = [run.to_json(), str(out), str(root or ''), str(threads), str(runs or '')]
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments],
-                          capture_output=True,
-                          text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
+    child = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *arguments],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
+    children.add(child)
+    _, errors = child.communicate()
+    children.discard(child)
     row = Path(out)/run.study/f'{run.name}.json'
-    if ok := done.returncode == 0 and row.exists(): note = f'{read_row(row)["accuracy"]:.2%}'
-    else: note = f'FAILED: {(done.stderr.strip().splitlines() or ["no message"])[-1]}'
+    if ok := child.returncode == 0 and row.exists(): note = f'{read_row(row)["accuracy"]:.2%}'
+    else: note = f'NOT DONE: {(errors.strip().splitlines() or ["no message"])[-1]}'
     say(f'{run.study}/{run.name}  {note}  {time.perf_counter() - start:.0f} s')
     return ok
 
@@ -395,11 +456,18 @@ def run_plans(
     say=print, # called with a line a run
     runs='runs/studies', # folder for the runs' own folders, from which a stopped run goes on
 ) -> list: # names of the runs that failed
-    "Run what is planned and not there, some at a time, in the order given."
-    todo = _pending(plans, read_ledger(out))
+    "Run what is planned and not there, some at a time, in the order given; a `SystemExit` stops them too."
+    rows = read_ledger(out)
+    missing, children = _pending(plans, rows), set()
+    todo = [p for p in missing if take_over(p, rows, out) is None]
     say(f'{len(todo)} of {len(plans)} runs to do')
+    if len(todo) < len(missing): say(f'{len(missing) - len(todo)} more are those of other studies')
+    work = lambda p: _in_another_process(p, out, root, threads, runs, say, children)
     with ThreadPoolExecutor(processes) as pool:
-        oks = list(pool.map(lambda p: _in_another_process(p, out, root, threads, runs, say), todo))
+        try: oks = list(pool.map(work, todo))
+        except SystemExit:
+            for child in list(children): child.terminate()
+            raise
     return [p.name for p, ok in zip(todo, oks) if not ok]
 
 # %% ../nbs/18_studies.ipynb #928989be
@@ -410,6 +478,7 @@ def run_study(
     threads:int=1, # of each
     root=None, # folder to look for the data in first
     say=print, # called with a line a run
+    runs='runs/studies', # folder for the runs' own folders, from which a stopped run goes on
     **changes, # `images`, `seeds`: other sizes than the studies' own
 ) -> list: # names of the runs that failed
     "Work through studies; rows that are there are not run again. Raises `ValueError` for an unknown study."
@@ -421,7 +490,7 @@ def run_study(
         while True:
             plans = [p for p in studies[n](read_ledger(out), **changes) if p.name not in failed]
             if not _pending(plans, read_ledger(out)): break
-            failed += run_plans(plans, out, processes, threads, root, say)
+            failed += run_plans(plans, out, processes, threads, root, say, runs)
     return failed
 
 # %% ../nbs/18_studies.ipynb #ec38b942
@@ -431,9 +500,8 @@ def main(
     "Work through studies (`dems_study`)."
     p = argparse.ArgumentParser(prog='dems_study',
                                 description='Run studies, one row of the ledger a run. Stop it as '
-                                            'you '
-                                'like: the same command goes on with the runs whose rows are not '
-                                'there yet.')
+                                            'you like: the same command goes on with the runs '
+                                            'whose rows are not there yet.')
     p.add_argument('study', nargs='+', choices=list(studies), help='in this order')
     p.add_argument('--out', default='results/ledger',
                    help='folder of the ledger (default: %(default)s)')
@@ -444,11 +512,19 @@ def main(
     p.add_argument('--seeds', type=int, help='how many (default: what the study says)')
     p.add_argument('--data_path', help='folder to look for the data in first (default: the known '
                                        'folders, else download)')
+    p.add_argument('--runs', default='runs/studies',
+                   help='folder for the state of runs, from which a stopped one goes on '
+                        '(default: %(default)s)')
     a = p.parse_args(argv)
     changes = {k: getattr(a, k) for k in ('images', 'seeds') if getattr(a, k)}
     say = lambda line: print(f'{time.strftime("%H:%M:%S")}  {line}', flush=True)
-    try: return bool(run_study(a.study, a.out, a.processes, a.threads, a.data_path, say, **changes))
+    def stop(number, frame): raise SystemExit(128 + number)
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        return bool(run_study(a.study, a.out, a.processes, a.threads, a.data_path, say, a.runs,
+                              **changes))
     except ValueError as e: p.error(str(e))
+    finally: signal.signal(signal.SIGTERM, old)
 
 # %% ../nbs/18_studies.ipynb #7b1ab6db
 class TimeSteps(Callback):

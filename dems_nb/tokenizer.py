@@ -15,17 +15,16 @@ def sincos_position_embedding(
     grid:int, # patches per side
     dim:int, # width of a token; divisible by 4
 ) -> torch.Tensor: # (grid², dim) float32, row-major: sin(r w), cos(r w), sin(c w), cos(c w)
-    "Fixed 2-D sine-cosine position embedding of a square grid. Raises `ValueError` unless 4 divides `dim`."
+    "Fixed 2-D sine-cosine position embedding of a grid. `ValueError` unless 4 divides `dim`."
     if dim % 4:
+        widths = ' or '.join(str(d) for d in (dim//4*4, dim//4*4 + 4) if d)
         raise ValueError(f'dim {dim} is not divisible by 4: the sine-cosine position embedding '
-                         'needs '
-                                 'four equal parts, so use '
-                                 f'{" or ".join(str(d) for d in (dim//4*4, dim//4*4 + 4) if d)}')
+                         f'needs four equal parts, so use {widths}')
     w = 10000 ** (-torch.arange(dim//4, dtype=torch.float64) / (dim//4))
     at = torch.arange(grid, dtype=torch.float64)[:, None] * w                    # grid × m
     one = torch.cat([at.sin(), at.cos()], dim=1)                                 # grid × dim/2
-    # each: row col dim/2
-    rows, cols = one[:, None].expand(-1, grid, -1), one[None].expand(grid, -1, -1)
+    rows = one[:, None].expand(-1, grid, -1)                                     # row col dim/2
+    cols = one[None].expand(grid, -1, -1)
     return torch.cat([rows, cols], dim=2).reshape(grid*grid, dim).float()
 
 # %% ../nbs/01_tokenizer.ipynb #4cc63830
@@ -39,7 +38,7 @@ class PatchEmbed(nn.Conv2d):
 
 # %% ../nbs/01_tokenizer.ipynb #6e2083b9
 class FactorizedPatchEmbed(nn.Sequential):
-    "Depthwise, depthwise, 1×1: a linear map of each patch with few weights. `ValueError` unless 4 divides `patch_size`."
+    "A linear map of each patch with few weights, in three steps. `ValueError` unless 4 divides it."
     def __init__(self,
         patch_size:int, # side of a patch, pixels; divisible by 4
         dim:int, # width of a token
@@ -63,16 +62,18 @@ class MultiScaleTokenizer(nn.Module):
         layout:TokenLayout, # the scales and their order
         dim:int, # width of a token; divisible by 4
         in_chans:int=3, # channels of the image
-        plain_scales:int=2, # how many of the finest scales get a full projection; the others a factorised one
+        plain_scales:int=2, # the finest so many get a full projection, the others a factorised one
         positions:str='sincos', # 'sincos', fixed; 'noise', fixed; or 'learned', noise at the start
     ):
         super().__init__()
-        self.layout, self.in_chans = layout, in_chans
+        self.layout = layout
+        self.in_chans = in_chans
         pos = torch.cat([sincos_position_embedding(g, dim) for g in layout.grids])[layout.order]
         self._set_positions(pos.view(layout.n_regions, layout.tokens_per_region, dim), positions)
-        self.embeds = nn.ModuleList((PatchEmbed if k < plain_scales
-                                     else FactorizedPatchEmbed)(p, dim, in_chans)
-                                    for k, p in enumerate(layout.patch_sizes))
+        kinds = [PatchEmbed if k < plain_scales else FactorizedPatchEmbed
+                 for k in range(len(layout.patch_sizes))]
+        self.embeds = nn.ModuleList(kind(p, dim, in_chans)
+                                    for kind, p in zip(kinds, layout.patch_sizes))
 
     def forward(self,
         x:torch.Tensor, # image (batch, in_chans, image_size, image_size)
@@ -93,9 +94,7 @@ class MultiScaleTokenizer(nn.Module):
         shape = (self.in_chans, side, side)
         if x.ndim == 4 and x.shape[1:] == shape: return  # the batch is never looked at
         if tuple(x.shape) == shape:
-            raise ValueError(f'one image of shape {shape}: this model takes a batch, so give '
-                             'x[None]')
-        raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, which '
-                         f'takes (batch, {shape[0]}, {side}, {side}): resize the images, or make '
-                         'the model with '
-                         'their image_size and in_chans')
+            raise ValueError(f'one image of shape {shape}: this model takes a batch; give x[None]')
+        raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, '
+                         f'which takes (batch, {shape[0]}, {side}, {side}): resize the images, '
+                         'or make the model with their image_size and in_chans')

@@ -151,7 +151,8 @@ def read_safetensors(
 def _fit(model, tensors):
     "Load `tensors` into `model`, or raise a `ValueError` that names what does not fit."
     own = model.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    missing = sorted(own.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - own.keys())
     shared = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
     wrong = [f'{k} is {tuple(tensors[k].shape)}, not {tuple(own[k].shape)}' for k in shared]
     lists = [('missing', missing), ('unknown', extra), ('shape', wrong)]
@@ -181,9 +182,9 @@ def _read_model(path):
     sha = meta.pop('sha256', None)
     if 'notes' in meta and sha:  # a checkpoint, which `resume` reads as a whole
         notes = _json(meta['notes'], 'notes')
-        meta, same = {}, digest(tensors, notes) == sha
-        if isinstance(notes, dict):
-            meta = {k: json.dumps(notes[k]) for k in ('config', 'recipe') if k in notes}
+        same = digest(tensors, notes) == sha
+        kinds = ('config', 'recipe') if isinstance(notes, dict) else ()
+        meta = {k: json.dumps(notes[k]) for k in kinds if k in notes}
         tensors = {k[6:]: v for k, v in tensors.items() if k.startswith('model.')}
     else: same = sha in (None, digest(tensors, meta))  # files from before the checksum have none
     if not same:
@@ -219,10 +220,9 @@ def load_model(
         if name in zoo: return _load_zoo(name)
         if name == 'bundled': return load_bundled()
         if name in _bundled(): return load_bundled(name)
-        raise FileNotFoundError(f'there is no file {path}: give a run folder, a file of '
-                                'save_model, a .pth of '
-                                "the released code, 'bundled', or a name of list_zoo(), such as "
-                                "dems_tiny/cifar10")
+        raise FileNotFoundError(f'there is no file {path}: give a run folder, '
+                                'a file of save_model, a .pth of the released code, '
+                                "'bundled', or a name of list_zoo(), such as dems_tiny/cifar10")
     if path.is_dir():
         path = path/'model.safetensors'
         if not path.is_file():
@@ -249,8 +249,8 @@ def _released_state(source):
         raise ValueError('it holds the same name with and without "module."')
     for k, v in state.items():
         if v.layout != torch.strided or v.numel()*v.element_size() > v.untyped_storage().nbytes():
-            raise ValueError(f'{k} says it has shape {tuple(v.shape)}, and fewer numbers are in '
-                             'the file')
+            raise ValueError(f'{k} says it has shape {tuple(v.shape)}, '
+                             'and fewer numbers are in the file')
     return state
 
 # %% ../nbs/04_weights.ipynb #a169291a
@@ -355,10 +355,10 @@ def load_bundled(
 # %% ../nbs/04_weights.ipynb #4ba8ba82
 def _load_zoo(name):
     "A checkpoint of the zoo, from its copy here, or fetched, checked and copied. Says whose it is."
-    entry, (pth, copy) = zoo_entry(name), zoo_files(name)
-    print(f'{name}: weights by the authors of the paper, {entry.licence}: name them, and no '
-          'commercial use',
-          file=sys.stderr)
+    entry = zoo_entry(name)
+    pth, copy = zoo_files(name)
+    print(f'{name}: weights by the authors of the paper, {entry.licence}: '
+          'name them, and no commercial use', file=sys.stderr)
     if copy.is_file():
         try: return _read_model(copy)
         except ValueError: pass  # damaged: make it again from the authors' file
@@ -367,17 +367,17 @@ def _load_zoo(name):
     want = create_model(entry.model, 2, **sizes).config
     try:
         model = load_released(pth)
-        wrong = [f'{k} {model.config[k]} in place of '
-                 f'{want[k]}' for k in ('dim', 'depth', 'patch_sizes', 'image_size', 'n_mixed')
+        sizes = [k for k in ('dim', 'depth', 'patch_sizes', 'image_size', 'n_mixed')
                  if model.config[k] != want[k]]
+        wrong = [f'{k} {model.config[k]} in place of {want[k]}' for k in sizes]
         if wrong:
             twins = [e.name for e in zoo.values() if e.file_id == entry.file_id and e != entry]
             same = f'; its address is listed for {twins[0]} as well' if twins else ''
             raise ValueError(f'{pth} is no {entry.model} for {entry.dataset}: it has '
                              f'{", ".join(wrong)}{same}')
     except ValueError as e:
-        raise ValueError(f'{e}. Delete it, open {entry.address} in a browser and put the file at '
-                         f'{pth}') from None
+        raise ValueError(f'{e}. Delete it, open {entry.address} in a browser '
+                         f'and put the file at {pth}') from None
     model.notes['picture'] = entry.picture
     save_model(model, copy, source=entry.address, licence=entry.licence, dataset=entry.dataset,
                pth_sha256=hashlib.sha256(pth.read_bytes()).hexdigest())

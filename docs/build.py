@@ -1,4 +1,4 @@
-"Build the site from the notebooks, none of them run: python docs/build.py [FOLDER], by default _docs."
+"Build the site from the notebooks as committed: python docs/build.py [FOLDER], by default _docs."
 import configparser, importlib, inspect, json, re, shutil, sys
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def title(path):
     return text.splitlines()[0].removeprefix('# ').strip()
 
 def page(path):
-    "A notebook as the site shows it: one title, the set-up cell folded, links out of it absolute."
+    "A notebook as the site shows it: one title, the set-up cell folded, links out of nbs absolute."
     nb = json.loads(path.read_text(encoding='utf-8'))
     for i, c in enumerate(nb['cells']):
         text, tags = ''.join(c['source']), c['metadata'].get('tags', [])
@@ -42,9 +42,8 @@ def page(path):
             c['source'] = absolute(re.sub(r'\A# ', '## ', text) if i else text, path)
         for o in c.get('outputs', ()):
             if 'text/markdown' in o.get('data', {}):  # Sphinx does not look for links in outputs
-                o['data']['text/markdown'] = re.sub(r'\]\(([\w/.]+)\.ipynb', r'](\1.html',
-                                                    absolute(''.join(o['data']['text/markdown']),
-                                                             path))
+                text = absolute(''.join(o['data']['text/markdown']), path)
+                o['data']['text/markdown'] = re.sub(r'\]\(([\w/.]+)\.ipynb', r'](\1.html', text)
     return nb
 
 def absolute(text, path):
@@ -63,12 +62,13 @@ def modules():
 
 def constant(mod, name):
     "What a module's constant is: the comment beside it, and its value if that is short."
-    said = re.search(rf'^{name} = .*?# *(.+)$', inspect.getsource(mod), re.M)
+    comment = re.search(rf'^{name} = .*?# *(.+)$', inspect.getsource(mod), re.M)
     value = getattr(mod, name)
-    shown = f'``{value!r}``'
-    if len(repr(value)) >= 150:
-        shown = f'A {type(value).__name__} of {len(value)}: ' + ', '.join(f'``{k}``' for k in value)
-    return shown + (f' ({said[1]})' if said else '')
+    text = f'``{value!r}``'
+    if len(text) > 153:
+        keys = ', '.join(f'``{k}``' for k in value)
+        text = f'A {type(value).__name__} of {len(value)}: {keys}'
+    return text + (f' ({comment[1]})' if comment else '')
 
 def api_page(module, notebook):
     "One module's page: each public name, in the notebook's order."
@@ -92,9 +92,9 @@ def explorer_page():
     from dems_nb.weights import load_bundled
     lines = ['---', 'hide-toc: true', '---', '', '# The explorer', '',
              'A `dems_nano`, trained on Fashion-MNIST, in your browser: draw a shoe, drop a '
-             'photograph, point at its tokens, cut some out. [11 · Viewer](11_viewer.ipynb) builds '
-             'it; `explore` makes one of your own '
-             'model, as the end of the [quickstart](tutorials/quickstart.ipynb) does.', '',
+             'photograph, point at its tokens, cut some out. [11 · Viewer](11_viewer.ipynb) '
+             'builds it; `explore` makes one of your own model, as the end of the '
+             '[quickstart](tutorials/quickstart.ipynb) does.', '',
              '```{raw} html', explore(load_bundled(), fashion_classes).html, '```', '']
     return '\n'.join(lines)
 
@@ -105,8 +105,8 @@ def contents():
     named = (lambda p: f"{title(p).partition(':')[0]} "
                        f"<{p.relative_to(root/'nbs').with_suffix('').as_posix()}>")
     pages = [p for p in notebooks() if p.stem != 'index']
-    numbered, tutorials = [p for p in pages if p.stem[:2].isdigit()], [
-        p for p in pages if p.parent.name == 'tutorials']
+    numbered = [p for p in pages if p.stem[:2].isdigit()]
+    tutorials = [p for p in pages if p.parent.name == 'tutorials']
     tutorials.sort(key=lambda p: (TUTORIALS + [p.stem]).index(p.stem))
     others = [p for p in pages if p not in numbered and p not in tutorials]
     trees = [toctree('Try it', ['The explorer <explorer>']),

@@ -1,4 +1,4 @@
-"Sphinx's settings for the site; comments beside parameters become their descriptions here."
+"Sphinx's settings for the site; here parameter comments become parameter descriptions."
 import configparser, dataclasses, inspect, re, sys, warnings
 from pathlib import Path
 warnings.filterwarnings('ignore', category=FutureWarning)
@@ -51,13 +51,13 @@ html_theme_options = dict(light_css_variables={'color-brand-primary': '#005a9c',
                                               'color-brand-visited': '#7cc4ff'})
 
 def as_rst(text):
-    "A docstring or comment in Markdown as reStructuredText: code in backticks, all else is plain."
+    "A docstring or comment as reStructuredText: code in backticks stays code, all else is plain."
     parts = re.split(r'(`[^`]+`)', ' '.join(text.split()))
     return ''.join(f'``{p[1:-1]}``\\ ' if p[:1] == '`' and len(p) > 1
                    else re.sub(r'([*_|\\`])', r'\\\1', p) for p in parts).rstrip('\\ ')
 
 def parameters(obj):
-    "The described parameters of a function or class: [(name, comment)], and what it returns."
+    "The parameters of a function or class, [(name, comment)], and the comment on what it returns."
     if dataclasses.is_dataclass(obj) and inspect.isclass(obj):
         bases = [c for c in obj.__mro__[::-1] if dataclasses.is_dataclass(c) and c is not obj]
         inherited = {k: v for c in bases for k, v in parameters(c)[0]}
@@ -90,7 +90,7 @@ def add_parameters(app, what, name, obj, options, lines):
     lines.append('')
 
 def plain_defaults(app, what, name, obj, options, signature, returns):
-    "autodoc's hook: functions and classes that are defaults are called by their names."
+    "autodoc's hook: defaults that are functions or classes are called by their names."
     if signature:
         signature = re.sub(r"<(?:function|class|built-in function) '?(?:\w+\.)*(\w+)'?(?: at "
                            r"0x\w+)?>", r'\1', signature)

@@ -1,4 +1,4 @@
-"A local server that answers as Google Drive does, and files in the format of the released code, at full size."
+"A local server that answers as Google Drive does, and full-size files of the released format."
 import http.server, re, threading, urllib.parse
 from contextlib import contextmanager
 import torch
@@ -47,7 +47,7 @@ ASK = ('<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</tit
        'value="1-2-3"></form></body></html>')
 
 class Drive(http.server.BaseHTTPRequestHandler):
-    "Small files at once, large ones behind a question; pages in place of what is asked for too often, private, or gone."
+    "Small files at once, large ones behind a question; pages for the private, the gone, the busy."
     def log_message(self, *args): pass
 
     def do_GET(self):
@@ -78,7 +78,7 @@ class Drive(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def drive(files, monkeypatch):
-    "Serve {identifier: (kind, bytes)} and lead what goes to Google there. Gives the list of what was asked for."
+    "Serve {identifier: (kind, bytes)} and lead what goes to Google there: the list of requests."
     import requests
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Drive)
     server.files, server.asked = files, []

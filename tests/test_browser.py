@@ -1,5 +1,6 @@
-"The viewer in a real browser: alone, in JupyterLab, in a static page. What lights up is read from the page and compared with the layout."
-import html as escape, json, os, pytest, re, secrets, shutil, socket, subprocess, sys, time, torch, urllib.request
+"The viewer in a browser: alone, in JupyterLab, in a static page; what lights up is the layout's."
+import html as escape, json, os, pytest, re, secrets, shutil, socket, subprocess, sys, time
+import torch, urllib.request
 from pathlib import Path
 from draw_images import NoBrowser, boot, chromium
 from dems_nb.layout import TokenLayout
@@ -41,8 +42,9 @@ def show(viewer, mode, layer=None):
     viewer.locator(f'input[value={mode}]').check()
     if layer is not None: viewer.locator('select').select_option(label=layer)
 def weights(viewer, kind='token', where=''):
-    return {int(k): float(w) for k, w in viewer.evaluate('''(v, [kind, where]) => Object.fromEntries(
-        [...v.shadowRoot.querySelectorAll(`${where} rect[data-kind=${kind}][data-w]`)].map(e => [e.dataset.i, e.dataset.w]))''', [kind, where]).items()}
+    drawn = viewer.evaluate('''(v, rects) => [...v.shadowRoot.querySelectorAll(rects)].map(
+        e => [+e.dataset.i, +e.dataset.w])''', f'{where} rect[data-kind={kind}][data-w]')
+    return dict(drawn)
 
 def picture(S, c=1): return (torch.rand(c, S, S)*255).byte()
 
@@ -54,11 +56,13 @@ def picture(S, c=1): return (torch.rand(c, S, S)*255).byte()
 def test_what_lights_up_is_what_is_linked(page, layout):
     viewer, = open_viewers(page, view_tokens(picture(layout.image_size), layout))
     found = viewer.evaluate(f'''v => {{
-      const lit = {LIT}, out = [];
-      for (const where of ['.panel', '.strip']) for (const e of v.shadowRoot.querySelectorAll(where + ' rect[data-kind=token]')) {{
-        e.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true, composed: true}}));
-        out.push([where, +e.dataset.i, lit(v, '.panel'), lit(v, '.strip'), [...v.shadowRoot.querySelectorAll('rect.at')].map(a => +a.dataset.i)]);
-      }}
+      const lit = {LIT}, out = [], all = rects => [...v.shadowRoot.querySelectorAll(rects)];
+      for (const where of ['.panel', '.strip'])
+        for (const e of all(where + ' rect[data-kind=token]')) {{
+          e.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true, composed: true}}));
+          out.push([where, +e.dataset.i, lit(v, '.panel'), lit(v, '.strip'),
+                    all('rect.at').map(a => +a.dataset.i)]);
+        }}
       return out; }}''')
     assert sorted(p for where, p, *_ in found) == sorted([*range(layout.n_tokens)]*2)
     for where, p, on_panels, on_strip, at in found:
@@ -67,27 +71,29 @@ def test_what_lights_up_is_what_is_linked(page, layout):
 def test_each_token_is_drawn_where_its_box_is(page):
     layout = TokenLayout(36, (2, 6, 12))
     viewer, = open_viewers(page, shown := view_tokens(picture(36), layout))
-    drawn = viewer.evaluate("""v => [...v.shadowRoot.querySelectorAll('.panel')].map(s => [...s.querySelectorAll('rect[data-i]')].map(
-        e => [+e.dataset.i, ...['x', 'y', 'width', 'height'].map(a => +e.getAttribute(a)), e.getAttribute('fill')]))""")
+    drawn = viewer.evaluate("""v => [...v.shadowRoot.querySelectorAll('.panel')].map(
+        panel => [...panel.querySelectorAll('rect[data-i]')].map(
+            e => [+e.dataset.i, ...['x', 'y', 'width', 'height'].map(a => +e.getAttribute(a)),
+                  e.getAttribute('fill')]))""")
     for k, panel in enumerate(drawn):
         assert sorted(r[0] for r in panel) == (layout.scale == k).nonzero().flatten().tolist()
         for i, x, y, w, h, fill in panel:
-            assert [x, y, x + w,
-                    y + h] == layout.boxes[i].tolist() and fill == shown.data['colors'][k]
+            assert [x, y, x + w, y + h] == layout.boxes[i].tolist()
+            assert fill == shown.data['colors'][k]
 
 def test_a_real_pointer_and_what_stays_lit(page):
     layout = TokenLayout()
     viewer, = open_viewers(page, view_tokens(boot(), layout, position=251))
     assert lit(viewer) == layout.linked(251).tolist()
     rect(viewer, 7).hover()
-    assert lit(viewer) == layout.linked(7).tolist() and said(viewer).startswith(
-        'Position 7: 2-pixel patch')
+    assert lit(viewer) == layout.linked(7).tolist()
+    assert said(viewer).startswith('Position 7: 2-pixel patch')
     page.mouse.move(990, 890)  # away: back to the first
     assert lit(viewer) == layout.linked(251).tolist()
     rect(viewer, 84, where='.strip').click()
     page.mouse.move(990, 890)
-    assert lit(viewer) == layout.linked(
-        84).tolist() and 'Kin: 84 (64 of 2 px, 16 of 4 px, 4 of 8 px)' in said(viewer)
+    assert lit(viewer) == layout.linked(84).tolist()
+    assert 'Kin: 84 (64 of 2 px, 16 of 4 px, 4 of 8 px)' in said(viewer)
 
 def test_two_viewers_do_not_disturb_each_other(page):
     one, two, same = (view_tokens(boot(), TokenLayout(), position=0),
@@ -95,11 +101,12 @@ def test_two_viewers_do_not_disturb_each_other(page):
                       view_tokens(boot(), TokenLayout(), position=0))
     names = page.evaluate('Object.keys(window)')
     a, b, c = open_viewers(page, one, two, same)  # a and c are the same viewer, shown twice
-    for v, p, layout in ((a, 300, TokenLayout()), (b, 3, TokenLayout(8, (2, 4))), (c, 170, TokenLayout())):
+    layouts = TokenLayout(), TokenLayout(8, (2, 4)), TokenLayout()
+    for v, p, layout in zip((a, b, c), (300, 3, 170), layouts):
         others = [lit(o) for o in (a, b, c) if o != v]
         rect(v, p).click()
-        assert lit(v) == layout.linked(p).tolist() and [
-            lit(o) for o in (a, b, c) if o != v] == others
+        assert lit(v) == layout.linked(p).tolist()
+        assert [lit(o) for o in (a, b, c) if o != v] == others
     assert set(page.evaluate('Object.keys(window)')) <= set(names)  # no global names
     assert page.evaluate("document.querySelectorAll('style').length") == 0
 
@@ -108,9 +115,8 @@ def test_the_page_does_not_reach_into_the_viewer(page):
     page.set_content('<style>p, figure, svg, rect, .card, .panels '
                      f'{{ display: none !important; fill: red !important }} * '
                      f'{{ font-size: 2px !important }}</style>{v.html}')
-    assert page.locator('.said').evaluate(
-        'e => getComputedStyle(e).fontSize') == '14px' and page.locator(
-            '.panel').first.bounding_box()['width'] > 100
+    assert page.locator('.said').evaluate('e => getComputedStyle(e).fontSize') == '14px'
+    assert page.locator('.panel').first.bounding_box()['width'] > 100
 
 # the model's modes
 
@@ -125,30 +131,31 @@ def test_mixing_and_provenance_show_the_models_numbers(page):
         rect(viewer, target, 'target', '.strip').hover()
         for where in ('.panel', '.strip'):
             w = weights(viewer, where=where)
-            assert all(abs(w.get(21*r + t, 0) - D[0][r, t, l]) < .004
-                       for t in range(21)) and all(i//21 == r for i in w)
+            assert all(abs(w.get(21*r + t, 0) - D[0][r, t, l]) < .004 for t in range(21))
+            assert all(i//21 == r for i in w)
     rect(viewer, 40).hover()  # a source: where does it go?
     w = weights(viewer, 'target')
-    assert set(w) == set(range(8, 16)) and all(abs(v - D[0][1, 40 - 21, i - 8]) < .004
-                                               for i, v in w.items())
+    assert set(w) == set(range(8, 16))
+    assert all(abs(v - D[0][1, 40 - 21, i - 8]) < .004 for i, v in w.items())
     show(viewer, 'mixing', 'before block 5')
     rect(viewer, 6, 'target', '.strip').hover()
     w = weights(viewer, 'mixed')
-    assert set(w) == set(range(8, 16)) and all(abs(v - D[1][1, i - 8, 2]) < .004
-                                               for i, v in w.items()) and not weights(viewer)
+    assert set(w) == set(range(8, 16))
+    assert all(abs(v - D[1][1, i - 8, 2]) < .004 for i, v in w.items())
+    assert not weights(viewer)
     show(viewer, 'provenance', 'mixed tokens before block 5')
     rect(viewer, 6, 'target', '.strip').hover()
     P, w = provenance(model, img)[1 + 6, 1:], weights(viewer)
-    assert all(abs(w.get(i, 0) - P[i]) < .004
-               for i in range(84)) and 'Mixed token 2 of region 1' in said(viewer)
+    assert all(abs(w.get(i, 0) - P[i]) < .004 for i in range(84))
+    assert 'Mixed token 2 of region 1' in said(viewer)
     for k in (1, 6):
         show(viewer, 'provenance', f'class token after block {k} (rollout)')
         P, w = provenance(model, img, k, attention=True)[0], weights(viewer)
         assert all(abs(w.get(i, 0) - P[1 + i]) < .002 for i in range(84)) and len(w) > 80
         assert f'from the class token at the start' in said(viewer)
     show(viewer, 'kin')
-    assert not viewer.locator('select').is_visible() and viewer.locator(
-        'rect[data-kind=target]').count() == 0
+    assert not viewer.locator('select').is_visible()
+    assert viewer.locator('rect[data-kind=target]').count() == 0
 
 def test_without_a_model_there_is_nothing_to_choose(page):
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout()))
@@ -176,8 +183,8 @@ def test_all_can_be_done_with_keys(page):
         before = layout.boxes[focused(page)]
         page.keyboard.press(key)
         after = layout.boxes[focused(page)]
-        assert (after - before).tolist() == [*step, *step] and lit(viewer) == layout.linked(
-            focused(page)).tolist()
+        assert (after - before).tolist() == [*step, *step]
+        assert lit(viewer) == layout.linked(focused(page)).tolist()
     assert focused(page) == 79
     page.keyboard.press('+')
     assert focused(page) == 83 and lit(viewer) == layout.linked(83).tolist()
@@ -192,9 +199,8 @@ def test_all_can_be_done_with_keys(page):
 
 def test_it_says_what_it_shows(page):
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout(), position=251))
-    assert rect(viewer,
-                251).get_attribute('aria-label') == '8-pixel patch in row 2, column 1' and rect(
-                    viewer, 251).get_attribute('aria-pressed') == 'true'
+    assert rect(viewer, 251).get_attribute('aria-label') == '8-pixel patch in row 2, column 1'
+    assert rect(viewer, 251).get_attribute('aria-pressed') == 'true'
     assert viewer.locator('.panel').first.get_attribute(
         'aria-label') == '2-pixel patches, 16 rows of 16'
     assert (viewer.locator('[role=status][aria-live=polite]').inner_text()
@@ -242,9 +248,13 @@ def test_nothing_is_cut_off(page, width):
 INJECT = {
     'a page': 'e.innerHTML = ""; document.open(); document.write(html); document.close()',
     'JupyterLab': '''e.innerHTML = html; for (const old of [...e.querySelectorAll('script')]) {
-        const s = document.createElement('script'); s.textContent = old.textContent; old.parentNode.replaceChild(s, old) }''',
+        const s = document.createElement('script');
+        s.textContent = old.textContent;
+        old.parentNode.replaceChild(s, old) }''',
     'VS Code': '''e.innerHTML = html; for (const old of [...e.querySelectorAll('script')]) {
-        const s = document.createElement('script'); s.text = old.innerText; e.appendChild(s).parentNode.removeChild(s) }'''}
+        const s = document.createElement('script');
+        s.text = old.innerText;
+        e.appendChild(s).parentNode.removeChild(s) }'''}
 
 @pytest.mark.parametrize('how', INJECT)
 def test_however_the_html_gets_into_the_page(page, how):
@@ -266,8 +276,8 @@ def test_without_scripts_there_is_a_still_picture(browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.set_content(view_tokens(boot(), TokenLayout()).html)
-    assert (page.locator('img').bounding_box()['width'] > 300
-            and 'A still picture' in page.inner_text('body'))
+    assert page.locator('img').bounding_box()['width'] > 300
+    assert 'A still picture' in page.inner_text('body')
     context.close()
 
 # the notebook
@@ -281,7 +291,7 @@ def viewers_of(source):
     return list(zip(shown, (TokenLayout(128, (8, 16, 32, 64)), load_bundled().layout)))
 
 def point_around(page, viewers):
-    "Hover over tokens of every scale of both viewers, on panels and strips; compare, and see that the other stays as it is."
+    "Hover over tokens of every scale of both viewers: each answers, and the other stays as it is."
     for (v, layout), (other, _) in zip(viewers, viewers[::-1]):
         page.mouse.move(2, 2)  # off both: each shows what was chosen in it
         for p in [(layout.scale == k).nonzero().flatten()[i].item()
@@ -303,21 +313,24 @@ def test_the_notebook_as_a_static_page(page, tmp_path):
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
-    "JupyterLab over a copy of the notebooks, with settings, data and runtime files of its own: (address of a notebook, folder)."
+    "JupyterLab over a copy of the notebooks, with settings of its own: (address, folder)."
     tmp_path = tmp_path_factory.mktemp('lab')
     for d in ('nbs', 'results'):
         shutil.copytree(root/d, tmp_path/'work'/d,
                         ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
-    own = {k: str(tmp_path/k.lower()) for k in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR',
-                                                'JUPYTER_RUNTIME_DIR', 'JUPYTERLAB_SETTINGS_DIR',
-                                              'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR',
-                                                'MPLCONFIGDIR')}
+    folders = ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR',
+               'JUPYTERLAB_SETTINGS_DIR', 'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR',
+               'MPLCONFIGDIR')
+    own = {k: str(tmp_path/k.lower()) for k in folders}
     config = tmp_path/'jupyter_config_dir/labconfig/page_config.json'
     config.parent.mkdir(parents=True)
     config.write_text(
         json.dumps({'disabledExtensions': {'@jupyterlab/apputils-extension:announcements': True}}))
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    token, log = secrets.token_hex(16), open(tmp_path/'lab.log', 'w')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    token = secrets.token_hex(16)
+    log = open(tmp_path/'lab.log', 'w')
     env = os.environ | own | dict(JUPYTER_TOKEN=token, PYTHONPATH=str(root),
                                   PYTHONWARNINGS='ignore',
                                   MPLBACKEND='module://matplotlib_inline.backend_inline')
@@ -377,7 +390,7 @@ chapters = sorted(p.stem for p in (root/'nbs').glob('0[0-8]_*.ipynb'))
 
 @pytest.mark.parametrize('name', chapters)
 def test_run_all_in_jupyterlab(lab_page, lab, name):
-    "Each chapter, opened and run as a reader does it: no error, and as many pictures as were committed."
+    "A chapter, opened and run as a reader does it: no error, as many pictures as were committed."
     outputs = run_all(lab_page(name))
     assert not [o for outs in outputs for o in outs if o['output_type'] == 'error']
     assert pictures(outputs) == pictures([c.get('outputs', [])
@@ -393,17 +406,18 @@ def test_the_notebook_in_jupyterlab(lab_page, lab):
 
     go(cells[0][0])  # nobody has run it or trusts it: no script
     page.wait_for_selector('.dems-viewer img')
-    assert page.locator('.dems-viewer').first.evaluate(
-        'v => v.shadowRoot') is None and page.locator(
-            '.dems-viewer img').first.bounding_box()['width'] > 300
+    assert page.locator('.dems-viewer').first.evaluate('v => v.shadowRoot') is None
+    assert page.locator('.dems-viewer img').first.bounding_box()['width'] > 300
 
     assert not [o for outs in run_all(page) for o in outs if o['output_type'] == 'error']
 
     shown = []
     for i, layout in cells:
         go(i)
-        name = page.wait_for_function("""n => [...document.querySelectorAll('.dems-viewer')].find(
-            v => v.shadowRoot?.querySelectorAll('.panel rect[data-i]').length == n)?.dataset.viewer""", arg=layout.n_tokens).json_value()
+        found = page.wait_for_function("""n => [...document.querySelectorAll('.dems-viewer')].find(
+            v => v.shadowRoot?.querySelectorAll('.panel rect[data-i]').length == n
+            )?.dataset.viewer""", arg=layout.n_tokens)
+        name = found.json_value()
         shown.append((page.locator(f'[data-viewer="{name}"]'), layout))
     point_around(page, shown)
 

@@ -1,5 +1,5 @@
 "A trained model that answers: any picture, the evaluation's figure, ONNX, the Hub, the command."
-import csv, inspect, io, json, logging, os, pytest, subprocess, sys, numpy as np, torch
+import csv, inspect, io, json, logging, os, pytest, shutil, subprocess, sys, numpy as np, torch
 from pathlib import Path
 from PIL import Image
 from dems_nb import classifier as C, weights as W
@@ -11,7 +11,7 @@ from dems_nb.learner import evaluate
 
 @pytest.fixture(autouse=True)
 def any_batch(monkeypatch):
-    "The model's `len(x)` and the tokenizer's check fix the batch of an export; to go with the model's next change."
+    "The model's `len(x)` and the tokenizer's check would fix the batch of an export."
     if 'len(x)' in inspect.getsource(ViT.sequence):
         def sequence(self, x):
             tokens = self.tokenizer(x).flatten(1, 2)
@@ -83,8 +83,8 @@ def test_what_is_known_of_a_model(tmp_path):
         recipe = json.dumps(dict(dataset='folder', augment=augment))
         assert C.load_classifier(W.save_model(ten, tmp_path/'m', recipe=recipe),
                                  device='cpu').rule.fit == fit
-    assert len(C._listed['cifar100']) == 100 == len(set(C._listed['cifar100'])) and sorted(
-        C._listed['cifar100']) == C._listed['cifar100']
+    assert len(C._listed['cifar100']) == 100 == len(set(C._listed['cifar100']))
+    assert sorted(C._listed['cifar100']) == C._listed['cifar100']
     with pytest.raises(ValueError, match='2 class names for a model of 3 classes'):
         C.Classifier(small(), ['a', 'b'])
     for broken in ('{', '[]', '3'):
@@ -105,14 +105,15 @@ def test_every_kind_of_picture(answering, photos):
     for several in ([file, im], (array, tensor), torch.stack([tensor, tensor]),
                     np.stack([array, array])):
         answers = answering.predict(several)
-        assert len(answers) == 2 and all(torch.allclose(a.probabilities, want, atol=1e-6)
-                                         for a in answers)
+        assert len(answers) == 2
+        assert all(torch.allclose(a.probabilities, want, atol=1e-6) for a in answers)
     assert answering.predict([]) == []
     grey = answering.predict(array[..., 0])
     assert grey.probabilities.shape == (3,) and str(grey).endswith('%')
     top = grey.top(9)
-    assert len(top) == 3 and top[0] == (grey.name,
-                                        pytest.approx(grey.probability)) and top[0][1] >= top[1][1]
+    assert len(top) == 3
+    assert top[0] == (grey.name, pytest.approx(grey.probability))
+    assert top[0][1] >= top[1][1]
 
 @pytest.mark.parametrize('source, part', [
     ('none.png', 'there is no file none.png'),
@@ -176,8 +177,8 @@ def test_onnx(inside, answering, tmp_path):
     torch.testing.assert_close(logits.softmax(1), answering._probabilities(x), atol=1e-5, rtol=1e-4)
     notes = session.get_modelmeta().custom_metadata_map
     assert json.loads(notes['classes']) == answering.classes and notes['picture'] == 'whole'
-    assert notes['normalisation'] == ('inside' if inside
-                                      else 'outside') and json.loads(notes['config'])['dim'] == 32
+    assert notes['normalisation'] == ('inside' if inside else 'outside')
+    assert json.loads(notes['config'])['dim'] == 32
     assert all(torch.equal(v, before[k]) for k, v in answering.model.state_dict().items())
     class Wrong(ort.InferenceSession):
         def run(self, *args): return [super().run(*args)[0] + 1]
@@ -223,16 +224,18 @@ def test_a_line_a_picture(weight, photos, capsys):
     assert predict('--pretrained_weight', weight, photos/'val/b', photos/'val/ü/0.png', '--top',
                    2) == 0
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == 11 and all(l.count('%') == 2
-                                  for l in out) and out[-1].startswith(f'{photos/"val/ü/0.png"}: ')
+    assert len(out) == 11
+    assert all(l.count('%') == 2 for l in out)
+    assert out[-1].startswith(f'{photos/"val/ü/0.png"}: ')
 
 def test_csv_and_json(weight, photos, tmp_path, capsys):
     assert predict('--pretrained_weight', weight, photos/'val', '--csv', tmp_path/'o.csv', '--top',
                    9) == 0
     assert capsys.readouterr().out == ''
     rows = list(csv.DictReader((tmp_path/'o.csv').read_text(encoding='utf-8').splitlines()))
-    assert len(rows) == 28 and list(rows[0]) == ['file', 'class', 'probability', 'class_2',
-                                                 'probability_2', 'class_3', 'probability_3']
+    assert len(rows) == 28
+    assert list(rows[0]) == ['file', 'class', 'probability', 'class_2', 'probability_2',
+                             'class_3', 'probability_3']
     assert sum(float(rows[0][k]) for k in rows[0] if 'prob' in k) == pytest.approx(1, abs=1e-4)
     assert predict('--pretrained_weight', weight, photos/'val', '--json') == 0
     lines = [json.loads(l) for l in capsys.readouterr().out.splitlines()]
@@ -244,19 +247,20 @@ def test_broken_files_are_named_and_the_others_go_on(weight, photos, tmp_path, c
     (tmp_path/'p/.hidden.png').write_text('x')
     (tmp_path/'p/notes.txt').write_text('x')
     (tmp_path/'p/.ipynb_checkpoints').mkdir()
-    (tmp_path
-     /'p/.ipynb_checkpoints/good-checkpoint.png').write_bytes((photos/'val/b/0.png').read_bytes())
-    (tmp_path/'p/good.png').write_bytes((photos/'val/b/0.png').read_bytes())
+    for name in ('.ipynb_checkpoints/good-checkpoint', 'good'):
+        shutil.copy(photos/'val/b/0.png', tmp_path/f'p/{name}.png')
     assert predict('--pretrained_weight', weight, tmp_path/'p', 'none.png') == 1
     out, err = capsys.readouterr()
-    assert (len(out.splitlines()) == 1 and 'bad.png cannot be read' in err
-            and 'there is no file none.png' in err and '2 of the pictures' in err)
+    assert len(out.splitlines()) == 1
+    assert 'bad.png cannot be read' in err
+    assert 'there is no file none.png' in err
+    assert '2 of the pictures' in err
 
 def test_names_from_standard_input(weight, photos, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'stdin',
                         io.StringIO(f'{photos/"val/b/0.png"}\n\n{photos/"val/b/1.png"}\n'))
-    assert predict('--pretrained_weight', weight,
-                   '-') == 0 and len(capsys.readouterr().out.splitlines()) == 2
+    assert predict('--pretrained_weight', weight, '-') == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 @pytest.mark.parametrize('args, part', [
     (['--top', '0', 'x'], "'0' is no number"), (['--top', 'x', 'x'], "'x' is no number"),
@@ -268,18 +272,20 @@ def test_wrong_flags(args, part, weight, capsys):
 
 def test_what_cannot_be_done(weight, tmp_path, capsys):
     (tmp_path/'empty').mkdir()
-    assert predict('--pretrained_weight', weight,
-                   tmp_path/'empty') == 2 and 'no picture in' in capsys.readouterr().err
+    assert predict('--pretrained_weight', weight, tmp_path/'empty') == 2
+    assert 'no picture in' in capsys.readouterr().err
     assert predict('--pretrained_weight', 'none', 'x.png') == 2
     err = capsys.readouterr().err
     assert err.startswith('dems_predict: error: there is no file none') and err.count('\n') == 1
 
 def test_the_export_command(weight, tmp_path, capsys):
     for p in ('onnx', 'onnxscript', 'onnxruntime'): pytest.importorskip(p)
-    assert C.export_command(['--pretrained_weight', weight, '--output',
-                             str(tmp_path/'m.onnx')]) == 0 and (tmp_path/'m.onnx').is_file()
-    assert C.export_command(['--pretrained_weight', 'none', '--output',
-                             str(tmp_path/'n.onnx')]) == 2 and not (tmp_path/'n.onnx').exists()
+    export = lambda weight, file: C.export_command(['--pretrained_weight', weight,
+                                                    '--output', str(tmp_path/file)])
+    assert export(weight, 'm.onnx') == 0
+    assert (tmp_path/'m.onnx').is_file()
+    assert export('none', 'n.onnx') == 2
+    assert not (tmp_path/'n.onnx').exists()
 
 @pytest.mark.skipif(os.name != 'posix', reason='a pipe that closes early, as POSIX has it')
 def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):

@@ -1,4 +1,4 @@
-"What every chapter has: an opening, one set-up cell, stops to predict, a close. And the two pages around them: the glossary and the map from the paper."
+"What every chapter has, and the two pages around them: glossary and map from the paper."
 import configparser, importlib, json, os, pkgutil, pytest, re, subprocess, sys
 from importlib.metadata import version
 from pathlib import Path
@@ -23,13 +23,20 @@ def test_opening(name):
     first, second = cells(name)[:2]
     text = source(first)
     assert re.match(r'# \d\d · .+\n\n> .+', text)
-    for said in ('**After it you can** ', '**Takes** ', '**Needs** '): assert said in text, said
+    for part in ('**After it you can** ', '**Takes** ', '**Needs** '): assert part in text, part
     assert re.search(r'(hour|minutes)', text)
-    assert (f'[Open in Colab](https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/nbs/{name}.ipynb)' in text)
+    page = f'{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/nbs/{name}.ipynb'
+    assert f'[Open in Colab](https://colab.research.google.com/github/{page})' in text
     assert '(glossary.ipynb)' in text and '(paper_map.ipynb)' in text
     assert source(second) == SETUP
-    assert not re.search(r'^- ', text,
-                         re.M), 'nbdev reads lines that begin with a dash as settings of the page: begin them with *'
+    assert not re.search(r'^- ', text, re.M), 'nbdev takes "- " for a setting: begin lines with *'
+
+@pytest.mark.parametrize('name', COURSE)
+def test_a_picture_comes_at_once(name):
+    "Under the question, or drawn by one of the first cells."
+    first = cells(name)[:7]
+    drawn = [o for c in first for o in c.get('outputs', ()) if 'image/png' in o.get('data', {})]
+    assert drawn or re.search(r'^!\[.{20,}\]\(images/\w+\.png\)$', source(first[0]), re.M)
 
 @pytest.mark.parametrize('name', COURSE)
 def test_the_reader_is_stopped_twice(name):
@@ -37,14 +44,14 @@ def test_the_reader_is_stopped_twice(name):
 
 @pytest.mark.parametrize('name', COURSE)
 def test_close(name):
-    "What to remember in three lines, where it stands in the paper, exercises, what comes next: in this order."
+    "What to remember, where it stands in the paper, exercises, what comes next: in this order."
     text = '\n\n'.join(prose(name))
     at = [text.index(s) for s in ('## What to remember', '**In the paper.**', '## Exercises',
                                   '\nNext: [')]
     assert at == sorted(at)
     assert re.findall(r'^(\d)\. ', text[at[0]:at[1]], re.M) == ['1', '2', '3']
-    assert not re.search(r'\b[Ss]ection \d|\b[Ee]q(uation|\.) ?\(?\d|\bTable \d',
-                         text), 'the full text is not at hand'
+    numbered = r'\b[Ss]ection \d|\b[Ee]q(uation|\.) ?\(?\d|\bTable \d'
+    assert not re.search(numbered, text), 'the full text is not at hand'
 
 @pytest.mark.parametrize('p', nbs, ids=lambda p: p.stem)
 def test_links_lead_somewhere(p):
@@ -52,14 +59,15 @@ def test_links_lead_somewhere(p):
                  if c['cell_type'] == 'markdown'):
         for l in re.findall(r'\]\(([^)#\s]+)\)', text):
             if not re.match(r'https?:', l): assert (p.parent/l).exists(), l
-        assert not re.search(r'(!\[[^\]]*\]\(|<img[^>]+src=.)https?:',
-                             text), 'a picture from the web'
+        from_web = re.search(r'(!\[[^\]]*\]\(|<img[^>]+src=.)https?:', text)
+        assert not from_web, 'a picture from the web'
 
 # the set-up cell
 def test_the_set_up_cell_is_the_same_everywhere():
     assert {s for ss in setups.values() for s in ss} == {SETUP}
     assert all(len(ss) <= 1 for ss in setups.values())
-    assert f"git+{cfg['git_url'] % dict(user=cfg['user'], repo=cfg['repo']) if '%' in cfg['git_url'] else cfg['git_url']}@v{cfg['version']}'" in SETUP, 'it installs the version in settings.ini'
+    url = cfg['git_url'] % dict(user=cfg['user'], repo=cfg['repo'])
+    assert f"git+{url}@v{cfg['version']}'" in SETUP, 'it installs the version in settings.ini'
 
 def set_up(monkeypatch, tmp_path, colab, returncode=0, **env):
     "Run the cell where nothing can be installed; return the pip command it would have run."
@@ -79,10 +87,10 @@ def test_elsewhere_it_does_nothing(monkeypatch, tmp_path):
 
 def test_on_colab_it_installs_the_release_and_keeps_torch(monkeypatch, tmp_path):
     (command,) = set_up(monkeypatch, tmp_path, True)
-    assert command[:4] == [sys.executable, '-m', 'pip',
-                           'install'] and command[-1].endswith(f'@v{cfg["version"]}')
-    kept = (tmp_path/command[command.index('-c') + 1]).read_text().split()
-    assert kept == [f'{p}=={version(p)}' for p in ('torch', 'torchvision', 'numpy')]
+    assert command[:4] == [sys.executable, '-m', 'pip', 'install']
+    assert command[-1].endswith(f'@v{cfg["version"]}')
+    pinned = (tmp_path/command[command.index('-c') + 1]).read_text().split()
+    assert pinned == [f'{p}=={version(p)}' for p in ('torch', 'torchvision', 'numpy')]
 
 def test_on_colab_it_takes_a_wheel(monkeypatch, tmp_path):
     assert set_up(monkeypatch, tmp_path, True, DEMS_NB_WHEEL='some.whl')[0][-1] == 'some.whl'
@@ -102,7 +110,7 @@ index = ''.join(''.join(m) for m in made)
 dotted = lambda text: re.findall(r'`([a-z_]+(?:\.\w+)+)`', text)
 
 def resolve(name):
-    "The thing that a dotted name of the package means; of a model or a layer, what an instance has."
+    "What a dotted name of the package means; of a model or a layer, what an instance has."
     module, *path = name.split('.')
     thing = importlib.import_module(f'dems_nb.{module}')
     for part in path:

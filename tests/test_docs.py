@@ -1,4 +1,4 @@
-"The site: built from the notebooks, all pages there, every public name with its parameters described, nothing asked of the network."
+"The site: every page and every public name is there, and nothing is asked of the network."
 import ast, html, importlib.util, json, pkgutil, pytest, re, subprocess, sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -26,8 +26,8 @@ def site(tmp_path_factory):
 # before any building
 def test_the_first_page_names_every_notebook():
     listed = re.findall(r'<(.+?)>', build.contents()['source'])
-    assert listed[0] == 'explorer' and sorted(listed[1:]) == sorted(
-        b for b in books if b != 'index')
+    assert listed[0] == 'explorer'
+    assert sorted(listed[1:]) == sorted(b for b in books if b != 'index')
     assert [b[:2] for b in listed[1:10]] == [f'{i:02}' for i in range(9)]
 
 def test_links_out_of_the_notebooks_are_addresses():
@@ -66,7 +66,9 @@ def test_links_lead_somewhere(site):
                 wrong.append(f'{p.relative_to(site)}: {to}')
     assert not wrong, wrong
 
-LOADS = (r'<(?:script|img|iframe|video|audio|source|embed)\b[^>]*\bsrc="?(?:https?:)?//[^">\s]+|<link\b(?![^>]*rel="canonical")[^>]*href="?(?:https?:)?//[^">\s]+|url\(["\']?(?:https?:)?//[^)]+|@import[^;]*//')
+LOADS = (r'<(?:script|img|iframe|video|audio|source|embed)\b[^>]*\bsrc="?(?:https?:)?//[^">\s]+'
+         r'|<link\b(?![^>]*rel="canonical")[^>]*href="?(?:https?:)?//[^">\s]+'
+         r'|url\(["\']?(?:https?:)?//[^)]+|@import[^;]*//')
 
 def test_no_page_asks_the_network(site):
     for p in [*site.rglob('*.html'), *site.rglob('*.css')]:
@@ -82,7 +84,7 @@ def test_the_check_of_the_network_notices(text): assert re.search(LOADS, text)
 def plain(text): return ' '.join(html.unescape(re.sub(r'<[^>]+>', '', text)).split())
 
 def described(text):
-    "The public definitions of a module and their commented arguments and fields: {name: [(argument, comment)]}."
+    "A module's public definitions with their commented arguments: {name: [(argument, comment)]}."
     code, lines, out = ast.parse(text), text.splitlines(), {}
     public = ast.literal_eval(next(n.value for n in code.body if isinstance(n, ast.Assign)
                                    and getattr(n.targets[0], 'id', '') == '__all__'))
@@ -169,9 +171,8 @@ def test_search_finds_a_name(site, page):
 
 def test_dark_mode_switches(site, page):
     page.goto((site/'00_layout.html').as_uri())
-    brightness = lambda: sum(map(int, re.findall(r'\d+',
-                                                 page.evaluate(
-                                                     "getComputedStyle(document.body).backgroundColor"))[:3]))
+    color = lambda: page.evaluate('getComputedStyle(document.body).backgroundColor')
+    brightness = lambda: sum(map(int, re.findall(r'\d+', color())[:3]))
     seen = {}
     for _ in range(3):
         page.locator('button.theme-toggle:visible').first.click()

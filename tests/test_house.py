@@ -1,4 +1,4 @@
-"The house in order: modules are the notebooks', README is the index's, notebooks are clean and readable, metadata is in one place."
+"The house in order: modules, README and notebooks agree, read well, and say things once."
 import ast, configparser, hashlib, json, re, shutil, subprocess, sys, pytest, yaml
 from pathlib import Path
 
@@ -39,9 +39,8 @@ def not_exported(where):
     return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
 
 def test_exported_modules_match_the_notebooks(copy):
-    assert not (
-        changed := not_exported(
-            copy)), f'{", ".join(changed)} differ from the notebooks: run make export and commit both'
+    changed = ', '.join(not_exported(copy))
+    assert not changed, f'{changed} differ from the notebooks: run make export and commit both'
 
 def test_the_export_check_notices(copy, tmp_path):
     shutil.copytree(copy, tmp_path/'c')
@@ -59,8 +58,8 @@ def test_readme_is_the_index(tmp_path):
     new = tmp_path/'README.md'
     subprocess.run(['make', '-s', 'readme', f'README={new}', f'BIN={bin_}', 'STAMP='], cwd=root,
                    check=True, capture_output=True)
-    assert new.read_text() == (
-        root/'README.md').read_text(), 'README.md is not what index.ipynb says: run make readme'
+    same = new.read_text() == (root/'README.md').read_text()
+    assert same, 'README.md is not what index.ipynb says: run make readme'
 
 def test_readme_links_exist():
     text = (root/'README.md').read_text()
@@ -80,16 +79,42 @@ def test_notebook_reads_well(nb):
         lines = [l for l in source(c).splitlines() if l.strip()]
         most = 40 if source(c).startswith('#| export') else 25
         assert len(lines) <= most, f'cell {i}: {len(lines)} lines: {lines[1]}'
-        assert not (
-            wide := [l for l in lines if len(l) > 128]), f'cell {i}: too wide to read: {wide[0]}'
         for o in c['outputs']:
             assert o['output_type'] != 'error', f'cell {i} shows an error'
             assert o.get('name') != 'stderr', f'cell {i} shows stderr: {"".join(o["text"])[:200]}'
-            assert not re.search(r'(/(root|home|work|Users|tmp)/|[A-Z]:\\\\)',
-                                 json.dumps({k: v for k, v in o.items() if k != 'data'}
-                                            | {k: v for k, v in o.get('data', {}).items()
-                                               if not k.startswith(
-                                                   'image')})), f'cell {i} shows a local path'
+            texts = {k: v for k, v in o.items() if k != 'data'}
+            texts |= {k: v for k, v in o.get('data', {}).items() if not k.startswith('image')}
+            local = re.search(r'(/(root|home|work|Users|tmp)/|[A-Z]:\\\\)', json.dumps(texts))
+            assert not local, f'cell {i} shows a local path'
+
+# Files whose lines are still to be shortened: take a name out, never put one in.
+being_mended = set('''
+nbs/01_tokenizer.ipynb nbs/06_augment.ipynb nbs/07_learner.ipynb nbs/08_visualize.ipynb
+nbs/09_run.ipynb nbs/12_kernels.ipynb nbs/13_results.ipynb nbs/14_benchmark.ipynb
+nbs/16_commands.ipynb nbs/17_demo.ipynb nbs/18_studies.ipynb
+nbs/tutorials/data_efficiency.ipynb nbs/tutorials/finetune.ipynb
+nbs/tutorials/quickstart.ipynb tests/test_augment.py tests/test_benchmark.py
+tests/test_commands.py tests/test_distributed.py tests/test_folders.py tests/test_golden.py
+tests/test_learner.py tests/test_released.py tests/test_results.py tests/test_resume.py
+tests/test_run.py tests/test_unchanged.py tests/test_visualize.py'''.split())
+by_hand = [p for d in ('tests', 'bench', 'docs', 'dems_nb/checks')
+           for p in sorted((root/d).rglob('*.py')) if '__pycache__' not in p.parts]
+
+def too_wide(text): return [l for l in text.splitlines() if len(l) > 100]
+
+@pytest.mark.parametrize('path', [*nbs, *by_hand], ids=lambda p: p.relative_to(root).as_posix())
+def test_lines_have_at_most_100_columns(path):
+    code = [path.read_text(encoding='utf-8')]
+    if path.suffix == '.ipynb':
+        doc = json.loads(code[0])
+        code = [source(c) for c in doc['cells'] if c['cell_type'] == 'code']
+    wide = [l for text in code for l in too_wide(text)]
+    if wide and path.relative_to(root).as_posix() in being_mended:
+        pytest.xfail(f'{len(wide)} lines')
+    assert not wide, '\n'.join(wide)
+
+def test_a_line_of_101_columns_is_noticed():
+    assert too_wide('x'*100 + '\n' + 'y'*101) == ['y'*101]
 
 @pytest.mark.parametrize('nb', chapters, ids=lambda p: p.stem)
 def test_chapter_has_its_outputs_and_tests(nb):
@@ -109,9 +134,12 @@ def test_one_notebook_one_module():
 may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'kernels': [],
        'model': ['layout', 'tokenizer', 'interaction', 'kernels'], 'zoo': [], 'trust': [],
        'weights': ['model', 'trust', 'zoo'], 'datasets': [], 'data': ['datasets'],
-       'folders': ['datasets', 'data'], 'augment': ['kernels', 'datasets'],
+       'folders': ['datasets', 'data'], 'colours': ['kernels'],
+       'augment': ['colours', 'datasets'],
        'results': ['weights', 'zoo'], 'released': None,
-       'learner': ['layout', 'model', 'kernels', 'datasets', 'data', 'augment', 'results'],
+       'loop': ['kernels', 'augment'], 'recipes': ['layout', 'model', 'augment'],
+       'learner': ['layout', 'model', 'datasets', 'data', 'augment', 'results', 'loop',
+                   'recipes'],
        'run': ['model', 'weights', 'data', 'learner'],
        'visualize': ['layout', 'model', 'augment', 'datasets'], 'viewer': None, 'classifier': None,
        'studies': None, 'commands': None, 'demo': None,
@@ -131,7 +159,7 @@ def test_imports_go_one_way(module):
         elif isinstance(n, ast.Import): froms |= {a.name for a in n.names}
     own |= {f.split('.')[1] for f in froms if f.startswith('dems_nb.')}
     own.discard('__version__')
-    assert module in may, f'{module} is not in the plan of the house: add it to `may` in {Path(__file__).name}'
+    assert module in may, f'{module} is not in the plan of the house: add it to `may` here'
     assert may[module] is None or own <= set(may[module]), own
     assert own or may[module] == [], 'this check sees no import: it would see no wrong one'
     assert not any(f.split('.')[0] == 'nbdev' for f in froms), 'nbdev is not there at run time'
@@ -158,8 +186,9 @@ def test_requirements_are_ranged_and_nbdev_is_for_developers():
     run, dev = cfg['requirements'].split(), cfg['dev_requirements'].split()
     name = lambda r: re.split(r'[<>=!~]', r)[0]
     assert {name(r) for r in run} == {'torch', 'torchvision', 'fastai', 'safetensors', 'matplotlib'}
-    assert all('>=' in r for r in run) and {'nbdev', 'jupyterlab', 'pytest', 'fastcore', 'execnb',
-                                            'ghapi'} <= {name(r) for r in dev}
+    assert all('>=' in r for r in run)
+    tools = {'nbdev', 'jupyterlab', 'pytest', 'fastcore', 'execnb', 'ghapi'}
+    assert tools <= {name(r) for r in dev}
 
 def test_setup_reads_settings(tmp_path):
     ask = lambda what: subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q',
@@ -174,8 +203,8 @@ def test_top_level():
     for p in ('nbs', 'dems_nb', 'settings.ini', 'setup.py', 'README.md', 'LICENSE', 'Makefile',
               '.ci/run', '.gitattributes', '.gitignore'):
         assert (root/p).exists(), p
-    assert 'Apache License' in (root/'LICENSE').read_text() and (
-        root/'.ci/run').stat().st_mode & 0o111
+    assert 'Apache License' in (root/'LICENSE').read_text()
+    assert (root/'.ci/run').stat().st_mode & 0o111
 
 def test_the_repository_stays_small():
     try:
@@ -187,8 +216,9 @@ def test_the_repository_stays_small():
 # the pages around the project
 def test_the_citation_is_of_this_version():
     cff = yaml.safe_load((root/'CITATION.cff').read_text())
-    assert {'cff-version', 'message', 'title',
-            'authors'} <= cff.keys() and cff['version'] == cfg['version'] and cff['license'] == 'Apache-2.0'
+    assert {'cff-version', 'message', 'title', 'authors'} <= cff.keys()
+    assert cff['version'] == cfg['version']
+    assert cff['license'] == 'Apache-2.0'
     assert cff['references'][0]['title'] in (root/'README.md').read_text()
 
 def test_the_changelog_knows_this_version():
@@ -199,9 +229,6 @@ def test_the_workflow_runs_what_must_hold():
     job = flow['jobs']['test']
     assert '.ci/run' in [s.get('run') for s in job['steps']]
     assert cfg['min_python'] in job['strategy']['matrix']['python']
-
-def test_quarto_has_its_settings():
-    assert 'nbdev.yml' in yaml.safe_load((root/'nbs/_quarto.yml').read_text())['metadata-files']
 
 def test_what_contributors_are_told_to_run_exists():
     text, targets = (root/'CONTRIBUTING.md').read_text(), (root/'Makefile').read_text()

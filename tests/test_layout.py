@@ -49,8 +49,8 @@ def test_order_boxes_and_cells_tell_the_same_story(l):
         k = int(l.scale[pos])
         r, c = divmod(int(l.order[pos]) - starts[k], l.grids[k])
         p = l.patch_sizes[k]
-        assert l.cells[pos].tolist() == [r, c] and l.boxes[pos].tolist() == [c*p, r*p, c*p + p,
-                                                                             r*p + p]
+        assert l.cells[pos].tolist() == [r, c]
+        assert l.boxes[pos].tolist() == [c*p, r*p, c*p + p, r*p + p]
 
 @given(layouts())
 def test_regions_are_blocks_from_fine_to_coarse(l):
@@ -59,10 +59,10 @@ def test_regions_are_blocks_from_fine_to_coarse(l):
         block = slice(r*T, (r + 1)*T)
         y, x = divmod(r, l.grids[-1])
         b = l.boxes[block]
-        assert (b >= torch.tensor([x, y, x, y])
-                *side).all() and (b <= torch.tensor([x+1, y+1, x+1, y+1])*side).all()
-        assert l.scale[block].tolist() == sorted(l.scale[block].tolist()) and (l.region[block]
-                                                                               == r).all()
+        assert (b >= torch.tensor([x, y, x, y]) *side).all()
+        assert (b <= torch.tensor([x+1, y+1, x+1, y+1])*side).all()
+        assert l.scale[block].tolist() == sorted(l.scale[block].tolist())
+        assert (l.region[block] == r).all()
 
 @given(layouts())
 def test_linked_is_symmetric_and_is_containment(l):

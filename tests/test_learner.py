@@ -1,5 +1,5 @@
 "The Learner: the recipe's numbers, real mixed precision, repeatable runs, whole evaluation."
-import json, math, pytest, torch
+import json, math, numpy as np, pytest, torch
 from dataclasses import replace
 from dems_nb import data as D, learner as L, run as R
 from dems_nb.model import create_model
@@ -63,9 +63,8 @@ def test_bf16_is_real_on_a_cpu():
         learn = L.make_learner(L.Recipe(**{**tiny, 'epochs': 1, 'precision': precision}),
                                model=model, device='cpu', cbs=[Spy()])
         with learn.no_bar(): learn.fit(1)
-        assert set(kinds) == {want} and set(preds) == {torch.float32} and all(p.dtype
-                                                                              == torch.float32
-                                                                              for p in model.parameters())
+        assert set(kinds) == {want} and set(preds) == {torch.float32}
+        assert all(p.dtype == torch.float32 for p in model.parameters())
     assert not torch.is_autocast_enabled('cpu')
 
 def test_autocast_closes_after_an_error():
@@ -196,7 +195,7 @@ def test_mixed_batches_reach_the_loss():
     assert learn.evaluation.n == 1000
 
 def test_augmentation_advances_through_the_real_loader():
-    "The samples of epoch k, not only the stored probability: none is solarised at the end, most at the start."
+    "The samples of epoch k: most are solarised at the start, none at the end."
     r = L.Recipe(dataset='sample', n_train=1000, bs=250, epochs=6, augment='paper', p0=.9,
                  precision='fp32', schedule='paper')
     for mode, want in (('cosine', lambda e: .9*(1 + math.cos(math.pi*e/6))/2),
@@ -297,7 +296,7 @@ def test_a_loss_of_nan_stops_the_run():
         R.train(L.Recipe(**tiny), cbs=[Nan()], bar=False, device='cpu')
 
 def test_no_random_state_is_left_to_chance():
-    "Two runs in one process, with other draws between them, are equal: every step sets its own seed."
+    "Two runs in one process, with other draws between them, are equal."
     r = L.Recipe(**tiny, drop_path=.3, attn_drop=.2, mixup=.8, cutmix=1., augment='paper')
     class Draw(R.Callback):
         order = -20
@@ -358,3 +357,455 @@ def test_a_model_for_other_pictures_is_refused_before_anything_is_written(tmp_pa
 def test_trains_on_cuda():
     learn = R.train(L.Recipe(**{**tiny, 'precision': 'auto'}), bar=False, device='cuda')
     assert next(learn.model.parameters()).is_cuda and learn.evaluation.n == 1000
+
+# ---- fastai's own API: a test for each line of the chapter's table
+
+small = L.Recipe(n_train=40, holdout=20, bs=10, epochs=2, precision='fp32')
+
+@pytest.fixture(scope='module')
+def at(tmp_path_factory): return tmp_path_factory.mktemp('api')
+
+@pytest.fixture(scope='module', params=['make_learner', 'train'])
+def learn(request, at):
+    "A Learner of either kind, quiet."
+    import matplotlib
+    matplotlib.use('Agg')
+    if request.param == 'make_learner': made = L.make_learner(small, device='cpu')
+    else: made = R.train(replace(small, epochs=1), at/'run', bar=False, device='cpu')
+    made.path = at
+    with made.no_bar(), made.no_logging(): yield made
+
+@pytest.fixture(scope='module')
+def picture(at):
+    from PIL import Image
+    pixels = D.sample_images(1).x[0, 0].numpy()
+    Image.fromarray(pixels).save(at/'a.png')
+    return at/'a.png'
+
+def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+def rates_of(learn): return [g['lr'] for g in learn.opt.opt.param_groups]
+
+def axes_of(show):
+    import matplotlib.pyplot as plt
+    plt.close('all')
+    show()
+    drawn = [ax for n in plt.get_fignums() for ax in plt.figure(n).axes if ax.images or ax.lines]
+    plt.close('all')
+    return drawn
+
+def test_pictures_are_shown(learn):
+    shown = axes_of(lambda: learn.dls.show_batch(max_n=4))
+    assert len(shown) == 4 and all(ax.get_title() in learn.dls.vocab for ax in shown)
+    results = axes_of(lambda: learn.show_results(max_n=4))
+    assert len(results) == 4 and all(len(ax.get_title().splitlines()) == 2 for ax in results)
+
+def test_predict_takes_what_a_picture_may_be(learn, picture):
+    from PIL import Image
+    image = Image.open(picture)
+    array = torch.from_numpy(np.array(image))
+    answers = [learn.predict(x) for x in (picture, str(picture), image, array.numpy(), array[None])]
+    name, number, probabilities = answers[0]
+    assert name == learn.dls.vocab[number] and probabilities.sum() == pytest.approx(1, abs=1e-5)
+    for a in answers: torch.testing.assert_close(a[2], probabilities)
+    logits = learn.model.eval()(D.Normalize(1)(array[None, None]))
+    torch.testing.assert_close(probabilities, logits.softmax(1)[0].detach())
+
+def test_predictions_come_in_order(learn, picture):
+    p, y = learn.get_preds()
+    assert torch.equal(y, learn.dls.valid.dataset.y)
+    loss, right = learn.validate()
+    assert right == pytest.approx((p.argmax(1) == y).float().mean().item())
+    assert loss == pytest.approx(-p.gather(1, y[:, None]).log().mean().item(), rel=1e-4)
+    new, none = learn.get_preds(dl=learn.dls.test_dl([picture]*3))
+    assert none is None and new.shape == (3, 10)
+    torch.testing.assert_close(new, learn.predict(picture)[2].expand(3, -1))
+
+def test_interpretation(learn, capsys):
+    from fastai.interpret import ClassificationInterpretation
+    seen = ClassificationInterpretation.from_learner(learn)
+    p, y = learn.get_preds()
+    table = seen.confusion_matrix()
+    assert table.sum() == 20 and table.trace() == (p.argmax(1) == y).sum()
+    wrong = [(a, b) for a, b, n in seen.most_confused()]
+    assert all(a != b and a in learn.dls.vocab for a, b in wrong) and wrong
+    assert axes_of(seen.plot_confusion_matrix)
+    assert len(axes_of(lambda: seen.plot_top_losses(3))) == 3
+    seen.print_classification_report()
+    assert 'Ankle boot' in capsys.readouterr().out
+
+def test_test_time_augmentation_draws_anew(learn):
+    p, y = learn.tta(n=3, beta=0)
+    q, _ = learn.get_preds()
+    assert torch.equal(y, learn.dls.valid.dataset.y) and not torch.allclose(p, q, atol=1e-4)
+    torch.testing.assert_close(learn.tta(n=3, beta=1)[0], q)
+
+def test_lr_find_gives_the_weights_back(learn):
+    before = weights(learn)
+    found = learn.lr_find(num_it=6, show_plot=False)
+    assert found.valley > 0 and torch.equal(weights(learn), before)
+
+@pytest.mark.parametrize('name, given', [('fit', (1, 1e-4)), ('fit_one_cycle', (1, 1e-4)),
+                                         ('fit_flat_cos', (1, 1e-4)), ('fit_sgdr', (1, 1, 1e-4))])
+def test_every_fit_trains_at_its_rate(learn, name, given):
+    before = weights(learn)
+    getattr(learn, name)(*given)
+    assert max(learn.recorder.lrs) <= 1.01e-4 and len(learn.recorder.lrs) == 4
+    assert not torch.equal(before, weights(learn))
+
+def test_frozen_parameters_stay(learn):
+    matrix = learn.model.blocks[0].mlp[0].weight
+    learn.freeze()
+    frozen = matrix.detach().clone()
+    head = learn.model.head.weight.detach().clone()
+    learn.fit_one_cycle(1, 1e-3)
+    assert torch.equal(frozen, matrix) and not torch.equal(head, learn.model.head.weight)
+    learn.unfreeze()
+    learn.fit_one_cycle(1, slice(1e-5, 1e-3))
+    low, middle, high = rates_of(learn)
+    assert low < middle < high and high/low == pytest.approx(100)
+    assert not torch.equal(frozen, matrix)
+    learn.fine_tune(1)
+    assert matrix.requires_grad
+
+def test_save_load_export(learn, at, picture):
+    from fastai.learner import load_learner
+    learn.save('m')
+    before = weights(learn)
+    learn.fit(1, 1e-3)
+    learn.load('m', with_opt=True)
+    assert torch.equal(weights(learn), before)
+    learn.export(at/'m.pkl')
+    again = load_learner(at/'m.pkl')
+    with again.no_bar(): answer = again.predict(picture)
+    torch.testing.assert_close(answer[2], learn.predict(picture)[2])
+
+def test_precision_is_exchanged(learn):
+    types = []
+    hook = learn.model.blocks[0].mlp[0].register_forward_hook(
+        lambda m, i, out: types.append(out.dtype) if m.training else None)
+    for to in (learn.to_bf16, learn.to_fp16, learn.to_fp32): to().fit(1, 1e-4)
+    hook.remove()
+    assert types == [torch.bfloat16]*4 + [torch.float16]*4 + [torch.float32]*4
+    assert learn.scaler is None
+
+def test_accumulation_and_clipping(learn):
+    from fastai.callback.training import GradientAccumulation, GradientClip
+    steps = []
+    class Spy(R.Callback):
+        order = 30
+        def before_step(self):
+            steps.append(sum(p.grad.square().sum() for p in self.model.parameters()
+                             if p.grad is not None).sqrt().item())
+    learn.fit(1, 1e-4, cbs=[GradientAccumulation(20), Spy()])
+    assert len(steps) == 2
+    learn.fit(1, 1e-4, cbs=[GradientClip(1e-3), Spy()])
+    assert len(steps) == 6 and steps[2:] == pytest.approx([1e-3]*4, rel=1e-3)
+
+def test_trackers(learn, at):
+    from fastai.callback.progress import CSVLogger
+    from fastai.callback.tracker import (EarlyStoppingCallback, ReduceLROnPlateau,
+                                         SaveModelCallback)
+    kept = at/'models/best.pth'
+    learn.fit(1, 1e-4, cbs=[SaveModelCallback(fname='best'), CSVLogger(at/'log.csv')])
+    assert kept.exists() and len((at/'log.csv').read_text().splitlines()) == 2
+    learn.fit(3, 1e-4, cbs=EarlyStoppingCallback(patience=1, min_delta=100.))
+    assert len(learn.recorder.values) == 2
+    learn.fit(3, 1e-4, cbs=ReduceLROnPlateau(patience=1, min_delta=100.))
+    assert rates_of(learn) == pytest.approx([1e-6]*3)
+
+def test_mixing_and_plots(learn):
+    from fastai.callback.mixup import CutMix, MixUp
+    from fastai.callback.progress import ShowGraphCallback
+    mixed = []
+    class Spy(R.Callback):
+        order = 95
+        def before_batch(self):
+            if self.training: mixed.append(self.x.clone())
+    for cb in (MixUp, CutMix):
+        pure = len(mixed)
+        learn.fit(1, 1e-4, cbs=[cb(), Spy()])
+        assert len(mixed) == pure + 4
+    assert axes_of(learn.recorder.plot_loss) and axes_of(learn.recorder.plot_sched)
+    graphs = []
+    class Bar:
+        def update_graph(self, *given): graphs.append(given)
+    class Progress(R.Callback):
+        name = 'progress'
+        mbar = Bar()
+    learn.fit(2, 1e-4, cbs=[Progress(), ShowGraphCallback()])
+    (_, losses), (at_steps, valid) = graphs[-1][0]
+    assert len(losses) == 8 and at_steps == [4, 8] and len(valid) == 2
+
+def test_tensorboard(learn, at):
+    pytest.importorskip('tensorboard', reason='it is an extra')
+    from fastai.callback.tensorboard import TensorBoardCallback
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    with pytest.raises(ValueError, match='give trace_model=False'):
+        learn.fit(1, 1e-4, cbs=TensorBoardCallback())
+    assert not any(isinstance(cb, TensorBoardCallback) for cb in learn.cbs)
+    place = at/f'board{len(list(at.glob("board*")))}'
+    learn.fit(1, 1e-4, cbs=TensorBoardCallback(log_dir=place, trace_model=False))
+    tags = EventAccumulator(str(place)).Reload().Tags()
+    assert {'train_loss', 'lr_0', 'wd_0', 'mom_0', 'valid_loss'} <= set(tags['scalars'])
+    assert tags['images']
+
+def test_weights_and_biases(learn, monkeypatch):
+    "On a stand-in for the package, which would ask for an account."
+    import sys, types
+    logged, made = [], []
+    fake = types.ModuleType('wandb')
+    fake.run = types.SimpleNamespace(step=0, summary={})
+    fake.config = types.SimpleNamespace(update=lambda values, **kw: made.append(values))
+    fake.log = lambda values, step=None: logged.append(values)
+    fake.Image = lambda x, **kw: 'picture'
+    fake.Table = lambda **kw: 'table'
+    monkeypatch.setitem(sys.modules, 'wandb', fake)
+    monkeypatch.delitem(sys.modules, 'fastai.callback.wandb', raising=False)
+    from fastai.callback.wandb import WandbCallback
+    learn.fit(1, 1e-4, cbs=WandbCallback(log_preds=False))
+    assert made and sum('lr_0' in values for values in logged) == 4
+    assert any('valid_loss' in values or 'accuracy' in values for values in logged)
+
+def test_more_metrics(learn):
+    from fastai.metrics import F1Score, accuracy, error_rate
+    before = learn.metrics
+    learn.metrics = [accuracy, error_rate, F1Score(average='macro')]
+    learn.fit(1, 1e-4)
+    assert len(learn.recorder.values[-1]) == 5
+    learn.metrics = before
+
+paper = replace(small, augment='paper', schedule='paper', p0=.8)
+
+def test_the_paper_s_schedule_leaves_other_fits_alone():
+    "The rate is the one that is given, and more epochs than the recipe has stay at its end."
+    learn = L.make_learner(paper, device='cpu')
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, lr=5e-5)
+        assert set(learn.recorder.lrs) == {5e-5}
+        learn.fit(3, lr=5e-5)
+        assert len(learn.recorder.values) == 3
+        last = learn.dls.train.tfms[0]
+        assert last.p[0].item() == pytest.approx(last.schedule(1)[0])
+        with pytest.raises(ValueError, match='2 learning rates: give one an epoch'):
+            learn.fit(3, cbs=L.EpochLR([1e-3]*2))
+
+def test_a_plain_learner_does_not_freeze_the_schedule():
+    from fastai.learner import Learner
+    dls = L.recipe_dls(replace(paper, epochs=4), 'cpu')
+    seen = []
+    class Spy(R.Callback):
+        def before_batch(self):
+            if self.training: seen.append(dls.train.tfms[0].p[0].item())
+    learn = Learner(dls, create_model('dems_nano', in_chans=1), torch.nn.CrossEntropyLoss(),
+                    cbs=[Spy()])
+    with learn.no_bar(), learn.no_logging(): learn.fit(4, 1e-4)
+    wanted = [.4*(1 + math.cos(math.pi*e/4)) for e in range(4)]
+    assert seen[::4] == pytest.approx(wanted, abs=1e-6) and len(seen) == 16
+
+def test_the_table_names_what_is_tested():
+    "Each call of the table in the chapter stands in a test here."
+    from pathlib import Path
+    here = Path(__file__).read_text(encoding='utf-8')
+    nb = Path(__file__).parent.parent/'nbs/07_learner.ipynb'
+    cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
+    [table] = [''.join(c['source']) for c in cells
+               if ''.join(c['source']).startswith('### It is a fastai Learner')]
+    import re
+    first = [row.split('|')[1] for row in table.splitlines() if row.startswith('| `')]
+    names = {re.match(r'\w+', name.split('.')[-1]).group() for row in first
+             for name in re.findall(r'`([\w.]+)', row)}
+    assert len(names) > 30
+    untested = sorted(n for n in names - {'EMACallback', 'ProgressCallback'} if f'{n}' not in here)
+    assert not untested, untested
+    import fastai.callback.all as known
+    assert not hasattr(known, 'EMACallback'), 'fastai has it now: say so in the table'
+
+# ---- the options of chapter 23
+
+on = dict(ema=dict(ema=.9), grad_clip=dict(grad_clip=.1), accumulate=dict(accumulate=2),
+          randaugment=dict(randaugment=9), erasing=dict(erasing=.5),
+          crop_scale=dict(crop_scale=(.3, .6)), layer_decay=dict(layer_decay=.5),
+          opt=dict(opt='muon'))
+
+@pytest.fixture(scope='module')
+def off(): return weights(R.train(small, bar=False, device='cpu'))
+
+def test_every_option_is_tried(): assert set(on) == set(L.options)
+
+class Stop(R.Callback):
+    "Ask the run to stop in its second epoch, between two steps that accumulate."
+    order = 0
+    def before_batch(self):
+        import os, signal
+        if self.training and (self.epoch, self.iter) == (1, 2): os.kill(os.getpid(), signal.SIGINT)
+
+@pytest.mark.parametrize('name', on)
+def test_an_option_changes_the_run_and_is_resumed_to_the_bit(tmp_path, off, name):
+    if name == 'opt' and not hasattr(torch.optim, 'Muon'): pytest.skip('this PyTorch has no Muon')
+    r = replace(small, **on[name])
+    whole = R.train(r, tmp_path/'whole', bar=False, device='cpu')
+    assert not torch.equal(weights(whole), off)
+    with pytest.raises(R.Interrupted):
+        R.train(r, tmp_path/'cut', bar=False, device='cpu', cbs=[Stop()])
+    again = R.train(r, tmp_path/'cut', bar=False, device='cpu', resume=True)
+    assert torch.equal(weights(again), weights(whole))
+    assert again.rows == whole.rows and L.Recipe.from_json(r.to_json()) == r
+    with pytest.raises(ValueError, match=f'{name} was .* and is .off'):
+        R.train(small, tmp_path/'cut', bar=False, device='cpu', resume=True)
+
+def test_all_options_together_with_mixing_and_float16(tmp_path):
+    if not hasattr(torch.optim, 'Muon'): pytest.skip('this PyTorch has no Muon')
+    every = {k: v for d in on.values() for k, v in d.items()}
+    r = replace(paper, precision='fp16', mixup=.8, cutmix=1., drop_path=.1, **every)
+    whole = R.train(r, bar=False, device='cpu')
+    with pytest.raises(R.Interrupted):
+        R.train(r, tmp_path, bar=False, device='cpu', cbs=[Stop()])
+    again = R.train(r, tmp_path, bar=False, device='cpu', resume=True)
+    assert torch.equal(weights(again), weights(whole))
+    row = json.loads((tmp_path/'result.json').read_text())
+    assert row['recipe']['ema'] == .9 and row['recipe_hash'] == r.hash
+
+def test_options_that_are_off_leave_no_trace():
+    "The hash of a recipe is what it was before there were any."
+    r = L.Recipe()
+    assert r.hash == '6ba408cbc265' and L.Recipe.pretrain().hash == 'c332a55cd585'
+    assert not set(L.options) & r.to_dict().keys() and 'ema' not in r.to_json()
+    for values in on.values():
+        changed = replace(r, **values)
+        assert changed.hash != r.hash and values.items() <= changed.to_dict().items()
+    assert len(r.to_dict()) == 28
+
+@pytest.mark.parametrize('said, kw', [
+    ('ema is 1.0: give a decay', dict(ema=1)), ('grad_clip is -1.0', dict(grad_clip=-1)),
+    ('accumulate is 0: give 1 or more', dict(accumulate=0)),
+    ('randaugment is 31: give a magnitude', dict(randaugment=31)),
+    ('erasing is 1.0: give a probability', dict(erasing=1)),
+    ('crop_scale is (0.5, 0.2): give the least', dict(crop_scale=(.5, .2))),
+    ('crop_scale is 0.5: give a tuple', dict(crop_scale=.5)),
+    ('layer_decay is 0.0: give a factor', dict(layer_decay=0)),
+    ("opt is 'sgd': the known ones are adamw, muon", dict(opt='sgd'))])
+def test_impossible_options(said, kw):
+    with pytest.raises(ValueError) as e: L.Recipe(**kw)
+    assert said in str(e.value)
+
+def test_accumulated_batches_step_like_one():
+    "Two batches of 10 and one of 20, of the same pictures: the same gradient, but for rounding."
+    def gradients(**kw):
+        seen = []
+        class Keep(R.Callback):
+            order = 20
+            def before_step(self): seen.append([p.grad.clone() for p in self.model.parameters()])
+        r = replace(small, flip=False, shift=0, **kw)
+        learn = L.make_learner(r, device='cpu', cbs=[Keep()])
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 0.)
+        return seen
+    two, one = gradients(accumulate=2), gradients(bs=20)
+    assert len(two) == len(one) == 2
+    for a, b in zip(two, one):
+        for x, y in zip(a, b): torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-3)
+    assert len(gradients(accumulate=3)) == 2                     # the epoch's last takes the rest
+
+def test_the_average_is_what_is_scored_and_handed_back():
+    raw, scored = [], []
+    class Spy(R.Callback):
+        order = 65
+        def after_batch(self):
+            (raw if self.training else scored).append(weights(self))
+    learn = R.train(replace(small, ema=.9), bar=False, device='cpu', cbs=[Spy()])
+    average = weights(L.make_learner(small, device='cpu'))
+    for n, w in enumerate(raw, 1): average = torch.lerp(w, average, min(.9, (1 + n)/(10 + n)))
+    torch.testing.assert_close(weights(learn), average, atol=1e-6, rtol=1e-4)
+    assert torch.equal(scored[-1], weights(learn)) and not torch.equal(scored[0], raw[3])
+    assert not torch.equal(raw[4], scored[0])                    # training went on from the weights
+
+def test_averages_survive_a_search_for_a_rate_and_an_error():
+    learn = L.make_learner(replace(small, ema=.9), device='cpu')
+    with learn.no_bar(), learn.no_logging():
+        before = weights(learn)
+        learn.lr_find(num_it=4, show_plot=False)
+        assert torch.equal(before, weights(learn))
+        class Boom(R.Callback):
+            def after_step(self): raise RuntimeError('boom')
+        with pytest.raises(RuntimeError): learn.fit(1, cbs=Boom())
+        assert learn.weight_ema.averages is None
+
+def test_rates_fall_block_by_block():
+    r = replace(small, layer_decay=.5, epochs=1, schedule='paper')
+    learn = L.make_learner(r, device='cpu')
+    L.fit_recipe(learn, r, bar=False)
+    rates = [r.lr*.5**(7 - layer) for layer in range(8)]         # tokens, six blocks, head
+    assert rates_of(learn) == pytest.approx(rates)
+    groups = learn.opt.opt.param_groups
+    second = {id(p) for p in learn.model.blocks[1].parameters()}
+    mixing = {id(p) for p in learn.model.interactions[0].parameters()}
+    assert second == {id(p) for p in groups[2]['params']}
+    assert mixing < {id(p) for p in groups[4]['params']}         # with the fourth block, before it
+
+def test_muon_has_the_blocks_matrices():
+    if not hasattr(torch.optim, 'Muon'): pytest.skip('this PyTorch has no Muon')
+    learn = L.make_learner(replace(small, opt='muon'), device='cpu')
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+    buffers = {id(p) for p, s in learn.opt.opt.state.items() if 'momentum_buffer' in s}
+    inside = [*learn.model.blocks.parameters(), *learn.model.interactions.parameters()]
+    assert buffers == {id(p) for p in inside if p.ndim == 2}
+
+def test_muon_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.delattr(torch.optim, 'Muon', raising=False)
+    learn = L.make_learner(replace(small, opt='muon'), device='cpu')
+    with pytest.raises(ValueError, match="does not have: give 'adamw'"): learn.create_opt()
+
+def test_what_the_loader_augments_with():
+    of = lambda **kw: L.recipe_dls(replace(small, **kw), 'cpu').train.tfms
+    kinds = lambda **kw: [getattr(t, '__name__', type(t).__name__) for t in of(**kw)]
+    every = dict(randaugment=5, erasing=.2, crop_scale=(.5, 1.), shift=0)
+    tail = ['RandAugment', 'Normalize', 'RandomErasing']
+    assert kinds(**every) == ['RandomCrop', 'random_flip', *tail]
+    assert kinds(augment='paper', **every) == ['Augment', *tail]
+    assert kinds(augment='paper', erasing=.2) == ['Augment', 'RandomErasing']
+    assert of(augment='paper', **every)[0].area == (.5, 1.)
+
+def test_a_recipe_from_a_file(tmp_path):
+    import sys
+    from dems_nb.commands import _parser, _recipe_flags
+    (tmp_path/'r.json').write_text('{"epochs": 7, "ema": 0.99, "crop_scale": [0.4, 1]}')
+    (tmp_path/'r.toml').write_text('epochs = 7\nema = 0.99\ncrop_scale = [0.4, 1]\n')
+    def made(file, *flags):
+        parser = _parser('dems_pretrain', 'x', L.Recipe.pretrain())
+        given = parser.parse_args(['--recipe', str(file), *flags])
+        return L.Recipe.pretrain(**_recipe_flags(given))
+    r = made(tmp_path/'r.json', '--epochs', '20')
+    assert (r.epochs, r.ema, r.crop_scale, r.warmup) == (20, .99, (.4, 1.), 2)
+    if sys.version_info >= (3, 11): assert made(tmp_path/'r.toml', '--epochs', '20') == r
+    (tmp_path/'whole.json').write_text(r.to_json())
+    assert made(tmp_path/'whole.json') == r
+    (tmp_path/'r.json').write_text('{"lrate": 1}')
+    with pytest.raises(ValueError, match='unknown recipe field lrate'): made(tmp_path/'r.json')
+
+def test_toml_before_python_3_11(tmp_path, monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, 'tomllib', None)
+    (tmp_path/'r.toml').write_text('epochs = 7\n')
+    with pytest.raises(ValueError, match='TOML needs Python 3.11: give the same as JSON'):
+        L.recipe_values(tmp_path/'r.toml')
+
+def test_the_rate_of_a_step_of_several_batches():
+    assert L.Recipe.pretrain(bs=64, accumulate=4).lr == L.Recipe.pretrain(bs=256).lr
+
+# ---- pictures of another size
+
+@pytest.mark.parametrize('patch_size, regions', [(None, 16), (8, 4)])
+def test_fine_tuning_at_64_pixels_from_32(tmp_path, patch_size, regions):
+    "More regions, or patches twice as large: both train, and the second sees what it saw."
+    R.train(replace(small, epochs=1), tmp_path/'a', bar=False, device='cpu')
+    r = L.Recipe.finetune('dems_nano', 'sample', 1, 10, image_size=64, patch_size=patch_size,
+                          n_train=40, holdout=20, precision='fp32')
+    learn = R.train(r, tmp_path/'b', pretrained=tmp_path/'a', bar=False, device='cpu')
+    assert learn.model.layout.n_regions == regions and learn.evaluation.n == 20
+    assert learn.dls.valid.one_batch()[0].shape[2:] == (64, 64)
+    old = load_model(tmp_path/'a/model.safetensors').eval()
+    new = start_from(tmp_path/'a', 10, 64, patch_size=patch_size, say=lambda s: None).eval()
+    x = torch.randn(2, 1, 32, 32)
+    twice = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    same = torch.allclose(old(x), new(twice), atol=1e-4)
+    assert same == (patch_size == 8)

@@ -3,7 +3,8 @@ import pytest, torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from dems_nb.interaction import RegionalInteraction
 from dems_nb.layout import TokenLayout
-from dems_nb.model import DEMSViT, ViT, build_model, count_cost, create_model, list_models, shape_ledger
+from dems_nb.model import (DEMSViT, ViT, build_model, count_cost, create_model, list_models,
+                           shape_ledger)
 from dems_nb.tokenizer import MultiScaleTokenizer, sincos_position_embedding
 
 def raises(said, f, *args, error=ValueError, **kwargs):
@@ -43,8 +44,8 @@ def test_shape_ledger(name, want):
     led = shape_ledger(model, batch=2)
     assert list(led.columns) == ['stage', 'axes', 'sizes']
     blocks = [s for stage, s in zip(led.stage, led.sizes) if stage.startswith('block')]
-    assert [s[1] for s in blocks] == want and {(s[0], s[2])
-                                               for s in blocks} == {(2, model.config['dim'])}
+    assert [s[1] for s in blocks] == want
+    assert {(s[0], s[2]) for s in blocks} == {(2, model.config['dim'])}
     assert all(len(axes.split()) == len(sizes) for axes, sizes in zip(led['axes'], led['sizes']))
     assert tuple(led.sizes.iloc[0]) == (2, 3, 32, 32) and tuple(led.sizes.iloc[-1]) == (2, 10)
     # left as it was found
@@ -102,8 +103,8 @@ def test_initialisation():
 
 def test_position_embedding_is_fixed_and_not_on_the_class_token():
     m = create_model('dems_nano', in_chans=1)
-    assert ('tokenizer.pos' not in dict(m.named_parameters())
-            and 'tokenizer.pos' not in m.state_dict())
+    assert 'tokenizer.pos' not in dict(m.named_parameters())
+    assert 'tokenizer.pos' not in m.state_dict()
     assert torch.equal(m.sequence(torch.zeros(1, 1, 32, 32))[:, :1], m.cls_token)
 
 @pytest.mark.parametrize('said, f', [
@@ -139,7 +140,7 @@ def test_an_image_of_another_shape(shape):
            '32)', create_model('dems_nano'), torch.zeros(shape))
 
 def test_one_image_without_a_batch():
-    raises('this model takes a batch, so give x[None]', create_model('dems_nano'),
+    raises('this model takes a batch; give x[None]', create_model('dems_nano'),
            torch.zeros(3, 32, 32))
 
 def test_patch_sizes_by_hand():
@@ -153,8 +154,9 @@ def test_cost_counts_frozen_parameters_too():
     m = create_model('vit_nano', in_chans=1)
     c = count_cost(m)
     m.head.requires_grad_(False)
-    assert count_cost(m)['all'] == c['all'] and count_cost(
-        m)['trained'] == c['trained'] - 650 and m.training
+    assert count_cost(m)['all'] == c['all']
+    assert count_cost(m)['trained'] == c['trained'] - 650
+    assert m.training
 
 @pytest.mark.cuda
 def test_same_on_cuda():
@@ -168,8 +170,10 @@ def test_numpy_integers_are_sizes():
     m = create_model('dems_nano', n_classes=i(7), in_chans=i(1), image_size=i(32), patch_size=i(4),
                      depth=i(6), mix_before=np.array([3, 5]), n_mixed=(i(8), i(4)))
     same = create_model('dems_nano', n_classes=7, in_chans=1)
-    assert m.config == same.config and json.loads(json.dumps(m.config)) and all(type(v) is int
-                                                                                for v in (m.config['depth'], *m.config['mix_before'], m.layout.image_size))
+    assert m.config == same.config
+    assert json.loads(json.dumps(m.config))
+    sizes = m.config['depth'], *m.config['mix_before'], m.layout.image_size
+    assert all(type(v) is int for v in sizes)
 
 @pytest.mark.parametrize('said, make', [
     ('mix_before is 6: give a tuple of whole numbers, such as (6,)', lambda: DEMSViT(mix_before=6)),

@@ -1,10 +1,11 @@
-"The ledger: rows that hold together, tables and prose that say only what is in it, studies that go on where they were stopped."
+"The ledger: sound rows, tables and prose that say what is in it, studies that can be continued."
 import copy, json, os, re, signal, subprocess, sys, time, pytest
 from dataclasses import replace
 from pathlib import Path
 from hypothesis import given, settings, strategies as st
 from dems_nb import results as R, studies as S
 from dems_nb.learner import Recipe
+from dems_nb.zoo import zoo
 
 root = Path(__file__).parent.parent
 ledger = root/'results/ledger'
@@ -125,36 +126,59 @@ def test_pairs_are_by_seed_not_by_place():
 
 # prose
 
-def prose():
-    for p in (root/'README.md', root/'nbs/index.ipynb', root/'nbs/13_results.ipynb',
-              *sorted((root/'nbs/tutorials').glob('*.ipynb'))):
-        if p.suffix == '.md': yield p.name, p.read_text()
-        else:
-            yield p.name, '\n\n'.join(''.join(c['source'])
-                                      for c in json.loads(p.read_text())['cells']
-                                      if c['cell_type'] == 'markdown')
-
-def made_by_code():
-    "What the studies' notebooks print; another test makes it again."
-    return '\n'.join(text_of(o) for p in studies for c in json.loads(p.read_text())['cells']
-                     for o in c.get('outputs', []))
+# A percentage with a decimal is in an output of the code cell before it, or a comment in the
+# Markdown says whose it is: <!-- 88.75 % is results/fashionmnist/dems_nano/result.json -->.
 
 def text_of(o):
     d = o.get('data', {})
     return ''.join(o.get('text') or d.get('text/markdown') or d.get('text/plain') or '')
 
-def test_every_percentage_in_prose_is_known():
-    known = R.known_numbers(root/'results') + [float(x)
-                                               for x in re.findall(r'\d+\.\d+', made_by_code())]
-    for name, text in prose():
-        assert not (
-            odd := R.unknown_percentages(
-                text, known)), f'{name}: {", ".join(odd)} %: no row of the ledger and no published table has it'
+def worth(source):
+    "What a comment names, in %: a fraction, a checkpoint of the zoo, a row of results."
+    if m := re.fullmatch(r'(\d+)/(\d+)', source): return 100*int(m[1])/int(m[2])
+    if source in zoo: return zoo[source].accuracy
+    file = (root/source).resolve()
+    assert file.is_relative_to(root/'results') and file.is_file(), f'{source} is no row of results'
+    return 100*json.loads(file.read_text())['accuracy']
 
-def test_an_invented_percentage_is_noticed():
-    known = R.known_numbers(root/'results')
-    assert R.unknown_percentages('It reaches 99.9 % and 12.34%.', known) == ['99.9', '12.34']
-    assert R.unknown_percentages('The paper has 96.03 % and 97.76 %.', known) == []
+def loose(text, outputs):
+    "The percentages of a Markdown text that neither the outputs above nor its comments explain."
+    above = [float(x) for x in re.findall(r'\d+\.\d+', outputs)]
+    tags = dict(re.findall(r'<!-- ([\d.]+) % is (\S+) -->', text))
+    explains = lambda s, values: any(abs(float(s) - v) <= .5*10**-len(s.partition('.')[2]) + 1e-9
+                                     for v in values)
+    percentages = R.percentages(re.sub(r'<!--.*?-->', '', text, flags=re.S))
+    return [s for s in percentages
+            if not explains(s, [worth(tags[s])] if s in tags else above)]
+
+@pytest.mark.parametrize('nb', sorted(p for p in (root/'nbs').rglob('*.ipynb')
+                                      if '.ipynb_checkpoints' not in p.parts), ids=lambda p: p.stem)
+def test_every_percentage_in_prose_has_its_source(nb):
+    outputs = ''
+    for c in json.loads(nb.read_text())['cells']:
+        text = ''.join(c['source'])
+        if c['cell_type'] == 'code': outputs = '\n'.join(map(text_of, c['outputs'])) or outputs
+        else: assert not (odd := loose(text, outputs)), f'{", ".join(odd)} %: whose? {text[:80]}'
+
+def test_readme_has_no_percentage_of_its_own():
+    "All that README says beyond the index is printed by the index's code."
+    cells = json.loads((root/'nbs/index.ipynb').read_text())['cells']
+    printed = '\n'.join(text_of(o) for c in cells for o in c.get('outputs', ()))
+    assert not loose((root/'README.md').read_text(), printed)
+
+@pytest.mark.parametrize('text, odd', [
+    ('It reaches 83.0 % and 12.34%, or 83 %.', ['12.34']), ('It is 82.9 %.', ['82.9']),
+    ('It is 88.75 %. <!-- 88.75 % is results/fashionmnist/dems_nano/result.json -->', []),
+    ('It is 88.76 %. <!-- 88.76 % is results/fashionmnist/dems_nano/result.json -->', ['88.76']),
+    ('They say 96.7 %. <!-- 96.7 % is dems_tiny/cifar10-finetuned -->', []),
+    ('They say 96.8 %. <!-- 96.8 % is dems_tiny/cifar10-finetuned -->', ['96.8']),
+    ('A share of 76.2 %. <!-- 76.2 % is 16/21 -->', []),
+    ('A share of 83.0 %. <!-- 83.0 % is 16/21 -->', ['83.0'])])
+def test_a_percentage_of_nobody_is_noticed(text, odd): assert loose(text, '83.02') == odd
+
+def test_a_source_that_is_none_is_refused():
+    for source in ('results/none.json', 'README.md', 'dems_tiny/none'):
+        with pytest.raises(AssertionError, match='is no row of results'): worth(source)
 
 @pytest.mark.parametrize('nb', studies, ids=lambda p: p.stem)
 def test_the_studies_say_what_the_ledger_says_now(nb):
@@ -195,7 +219,7 @@ def sample(seed=0, epochs=2, **kw):
                         Recipe(n_train=200, epochs=epochs, bs=50, seed=seed, **kw))
 
 def test_a_killed_study_goes_on(tmp_path):
-    "Killed in the middle of its second run, it leaves one whole row, and the next start adds the other."
+    "Killed in the middle of its second run, it leaves one row; the next start adds the other."
     code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from '
             'dems_nb.learner import Recipe;r = Recipe(n_train=200, epochs=2, bs=50);'
             'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", '

@@ -1,4 +1,4 @@
-"The viewer's and the explorer's data, in Python; what a page makes of it is in test_browser.py and test_explorer.py."
+"The viewer's and the explorer's data, in Python; their pages are test_browser's, test_explorer's."
 import base64, io, json, re, shutil, subprocess, numpy as np, pytest, torch
 from pathlib import Path
 from PIL import Image
@@ -34,7 +34,8 @@ def test_scripts_and_styles_read_well_and_stay_inside(file):
     text = file.read_text(encoding='utf-8')
     assert not (wide := [l for l in text.splitlines() if len(l) > 100]), wide
     assert '</' not in text and '<!--' not in text and '\t' not in text
-    outside = (r'(?<![\w.])(fetch|XMLHttpRequest|WebSocket|eval|innerHTML|document\.write|import)\b|https?://(?!www\.w3\.org/2000/svg)|url\(')
+    outside = (r'(?<![\w.])(fetch|XMLHttpRequest|WebSocket|eval|innerHTML|document\.write|import)\b'
+               r'|https?://(?!www\.w3\.org/2000/svg)|url\(')
     assert not re.search(outside, text)
 
 # the viewer's data
@@ -58,8 +59,9 @@ def test_the_viewer_knows_what_the_layout_says(layout):
     v = view_tokens(picture(layout.image_size), layout)
     data = data_of(v.html)
     assert data['linked'] == [layout.linked(p).tolist() for p in range(layout.n_tokens)]
-    assert (data['boxes'] == layout.boxes.tolist() and data['scale'] == layout.scale.tolist()
-            and data['cells'] == layout.cells.tolist())
+    assert data['boxes'] == layout.boxes.tolist()
+    assert data['scale'] == layout.scale.tolist()
+    assert data['cells'] == layout.cells.tolist()
     assert data['maps'] == [] and data['at'] in range(layout.n_tokens)
 
 def unpacked(m):
@@ -75,18 +77,16 @@ def test_the_viewer_knows_what_the_model_does():
     maps = {(m['mode'], m['name']): m for m in view_tokens(img, model.layout, model).data['maps']}
     for i, (k, D) in enumerate(zip((2, 3), mixing_weights(model, x))):
         m = maps['mixing', f'before block {k}']
-        assert m['sources'] == ('mixed' if i
-                                else 'token') and torch.allclose(unpacked(m), D.transpose(1, 2),
-                                                                 atol=.003)
+        assert m['sources'] == ('mixed' if i else 'token')
+        assert torch.allclose(unpacked(m), D.transpose(1, 2), atol=.003)
         own = unpacked(maps['provenance', f'mixed tokens before block {k}'])
         P = provenance(model, img, blocks=k)[1:, 1:].view(4, -1, 4, 5)
         for r in range(4): assert torch.allclose(own[r], P[r, :, r], atol=.003)
     for k in (1, 2, 3):
-        m, P = maps['provenance', f'class token after block {k} (rollout)'], provenance(model, img,
-                                                                                        blocks=k,
-                                                                                        attention=True)
-        assert torch.allclose(unpacked(m).flatten(), P[0, 1:],
-                              atol=.003) and abs(m['rest'] - P[0, 0]) < 1e-3
+        m = maps['provenance', f'class token after block {k} (rollout)']
+        P = provenance(model, img, blocks=k, attention=True)
+        assert torch.allclose(unpacked(m).flatten(), P[0, 1:], atol=.003)
+        assert abs(m['rest'] - P[0, 0]) < 1e-3
     assert len(maps) == 7
 
 @pytest.mark.parametrize('name', ['dems_nano', 'dems_tiny', 'dems_small'])
@@ -94,30 +94,25 @@ def test_the_viewer_is_small_and_needs_nothing_from_the_web(name):
     model = create_model(name)
     html = view_tokens(picture(32, 3), model.layout, model).html
     assert len(html.encode()) < 300_000
-    # a name, never fetched
-    links = re.sub(r'(data:image/\w+;base64,|"w":")[\w+/=]+', '',
-                   html).replace('http://www.w3.org/2000/svg', '')
+    links = re.sub(r'(data:image/\w+;base64,|"w":")[\w+/=]+', '', html)
+    links = links.replace('http://www.w3.org/2000/svg', '')  # a name, never fetched
     assert not re.search(r'https?:|//[a-z]|\b(require|import|fetch|XMLHttpRequest|url)\b|src="[^"]',
                          links)
 
 def test_the_viewer_in_every_output_format():
     img = picture(32)
-    one, two, other = view_tokens(img, TokenLayout(),
-                                  position=3), view_tokens(img, TokenLayout(),
-                                                           position=3), view_tokens(
-                                                               img, TokenLayout(), position=4)
+    one, two, other = (view_tokens(img, TokenLayout(), position=p) for p in (3, 3, 4))
     bundle = one._repr_mimebundle_()
-    # the same every time: no noise in a diff
-    assert bundle == two._repr_mimebundle_() and set(bundle) == {'text/html', 'image/png',
-                                                                 'text/plain'}
+    assert bundle == two._repr_mimebundle_()  # the same every time: no noise in a diff
+    assert set(bundle) == {'text/html', 'image/png', 'text/plain'}
     assert Image.open(io.BytesIO(base64.b64decode(bundle['image/png']))).size[0] > 300
     assert bundle['image/png'] in bundle['text/html'] and one._repr_html_() == one.html
     name = lambda v: re.search(r'data-viewer="(\w+)"', v.html)[1]
     assert name(one) == name(two) != name(other)
-    assert drawn(one.figure()) == drawn(show_correspondence(img, TokenLayout(),
-                                                            3)) and 'figure()' in bundle['text/plain']
-    assert bundle['text/html'].count('</script>') == 1 and not re.search(r'<script[^>]',
-                                                                         bundle['text/html'].replace('<script>', ''))
+    assert drawn(one.figure()) == drawn(show_correspondence(img, TokenLayout(), 3))
+    assert 'figure()' in bundle['text/plain']
+    assert bundle['text/html'].count('</script>') == 1
+    assert not re.search(r'<script[^>]', bundle['text/html'].replace('<script>', ''))
 
 def test_the_viewer_refuses():
     with pytest.raises(ValueError, match='give model.layout'):

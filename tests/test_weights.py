@@ -71,8 +71,9 @@ def broken(tmp_path, model, kind):
 def test_a_broken_file(kind, model, tmp_path):
     path = broken(tmp_path, model, kind)
     with pytest.raises(ValueError) as e: W.load_model(path)
-    assert str(path) in str(e.value) and 'is no complete safetensors file' in str(
-        e.value) and 'save_model' in str(e.value)
+    assert str(path) in str(e.value)
+    assert 'is no complete safetensors file' in str(e.value)
+    assert 'save_model' in str(e.value)
 
 def test_other_bad_files(model, tmp_path):
     from safetensors.torch import save_file
@@ -249,8 +250,8 @@ def test_the_permissions_of_a_file_stay(tmp_path):
 
 def test_a_long_name(tmp_path):
     name = 'ü'*120 + '.json'
-    assert W.write_atomic(tmp_path/name,
-                          b'x').read_bytes() == b'x' and os.listdir(tmp_path) == [name]
+    assert W.write_atomic(tmp_path/name, b'x').read_bytes() == b'x'
+    assert os.listdir(tmp_path) == [name]
 
 # ---- what travels with a model
 
@@ -408,26 +409,29 @@ def grey(): return W.load_bundled()
 def test_other_classes_make_a_new_head(tmp_path):
     lines, old = [], grey()
     new = W.start_from('bundled', 3, say=lines.append)
-    assert (new.training and new.config['n_classes'] == 3
-            and 'tells 10 classes apart and the data has 3 classes' in lines[0])
+    assert new.training
+    assert new.config['n_classes'] == 3
+    assert 'tells 10 classes apart and the data has 3 classes' in lines[0]
     assert torch.equal(new.blocks[0].attn.qkv.weight, old.blocks[0].attn.qkv.weight)
     path, lines = W.save_model(old, tmp_path/'m', classes='abcdefghij'), []
     same = W.start_from(path, 10, classes='abcdefghij', say=lines.append)
     assert torch.equal(same.head.weight, old.head.weight) and not lines
     other = W.start_from(path, 10, classes='bacdefghij', say=lines.append)
-    assert not torch.equal(other.head.weight,
-                           old.head.weight) and 'classes (b, a, c …): the head is a new one' in lines[0]
+    assert not torch.equal(other.head.weight, old.head.weight)
+    assert 'classes (b, a, c …): the head is a new one' in lines[0]
 
 def test_drop_rates_are_those_of_the_new_training():
     new = W.start_from('bundled', 10, drop_path=.2, attn_drop=.1)
-    assert new.config['drop_path'] == .2 and new.blocks[-1].drop_path.p == pytest.approx(
-        .2) and new.blocks[0].attn.drop == .1
+    assert new.config['drop_path'] == .2
+    assert new.blocks[-1].drop_path.p == pytest.approx(.2)
+    assert new.blocks[0].attn.drop == .1
 
 def test_more_regions():
     lines, x = [], torch.rand(1, 1, 64, 64)
     new = W.start_from('bundled', 10, 64, say=lines.append)
-    assert new.layout.n_regions == 16 and new.eval()(x).shape == (
-        1, 10) and '4 regions become 16' in lines[0]
+    assert new.layout.n_regions == 16
+    assert new.eval()(x).shape == (1, 10)
+    assert '4 regions become 16' in lines[0]
     corner = new.tokenizer.pos.view(-1, 64)  # where the small grid was, positions are the old ones
     assert torch.allclose(corner[:21], grey().tokenizer.pos.view(-1, 64)[:21])
     with pytest.raises(ValueError, match='image_size 40 is not divisible by the largest patch 16'):

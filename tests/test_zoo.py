@@ -1,4 +1,4 @@
-"The published checkpoints: names, a download that is looked at, a copy that is checked, and every way to fail."
+"The published checkpoints: names, downloads, the copy that is checked, and every way to fail."
 import hashlib, pytest, re, threading, torch
 from dems_nb import weights as W, zoo as Z
 from dems_nb.model import create_model
@@ -24,8 +24,8 @@ def test_the_list():
                                                    for a in table.address}
     assert [e.accuracy for e in Z.zoo.values()
             if e.stage == 'finetune'] == [96.74, 83.50, 97.76, 85.16]
-    assert (Z.zoo['dems_small/caltech101'].image_size == 256
-            and Z.zoo['dems_small/caltech101'].picture == 'middle')
+    assert Z.zoo['dems_small/caltech101'].image_size == 256
+    assert Z.zoo['dems_small/caltech101'].picture == 'middle'
     with pytest.raises(ValueError, match="no published checkpoint is called 'dems_huge/x': the "
                                          "names are dems_tiny/cifar10,"):
         Z.zoo_entry('dems_huge/x')
@@ -47,8 +47,8 @@ def test_fetched_once_checked_and_kept(kind, tiny, folder, monkeypatch, capsys):
     assert first.notes == second.notes and first.notes['picture'] == 'tensor'
     assert first.notes['licence'] == 'CC BY-NC 4.0' and first.notes['source'] == entry.address
     pth, copy = Z.zoo_files(entry.name)
-    assert first.notes['pth_sha256'] == hashlib.sha256(
-        data).hexdigest() and pth.read_bytes() == data
+    assert first.notes['pth_sha256'] == hashlib.sha256(data).hexdigest()
+    assert pth.read_bytes() == data
     sums = dict(reversed(l.split()) for l in copy.with_suffix('.sha256').read_text().splitlines())
     assert sums == {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in (pth, copy)}
     assert Z.list_zoo().here.sum() == 1 and not list(folder.glob('*.part'))
@@ -99,10 +99,11 @@ def test_another_model_under_the_name(tiny):
     pth.write_bytes(tiny[1])
     with pytest.raises(ValueError) as e: W.load_model(entry.name)
     said = str(e.value)
-    assert ('is no dems_small for emnist: it has dim 192 in place of 384' in said
-            and '\n' not in said)
-    assert 'listed for dems_tiny/emnist as well' in said and entry.address in said and str(
-        pth) in said
+    assert 'is no dems_small for emnist: it has dim 192 in place of 384' in said
+    assert '\n' not in said
+    assert 'listed for dems_tiny/emnist as well' in said
+    assert entry.address in said
+    assert str(pth) in said
 
 def test_a_damaged_copy_is_made_again(tiny):
     pth, copy = Z.zoo_files('dems_tiny/cifar100')
