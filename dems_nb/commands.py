@@ -113,6 +113,9 @@ def _data_facts(recipe, data_path, valid_pct=None):
     record = dataset_facts(recipe.dataset)
     if record.reader is None: return record.n_classes, record.in_chans, record.n_train, ''
     folder = look_at_folder(data_path, valid_pct)
+    if len(folder.classes) < 2:
+        raise ValueError(f'{data_path} has the one class {folder.classes[0]!r}: give it a folder for '
+                         'each of two or more')
     return len(folder.classes), folder_channels(folder), folder.n_train, describe_folder(folder)
 
 def _time_needed(model, recipe, images, device=None):
@@ -122,7 +125,8 @@ def _time_needed(model, recipe, images, device=None):
     with torch.random.fork_rng():
         try:
             step = TrainingStep(deepcopy(model).to(device), few, chosen_precision(recipe, device))
-            step()                                             # the first is slower
+            if recipe.augment == 'light': step = step.gradients   # the other is the paper's
+            step()                                                # the first is slower
             took = seconds(step, 2, device)/few*images
         except RuntimeError as e: return f'how long it takes could not be tried: {e}'
     units = dict(days=86400, hours=3600, minutes=60, seconds=1)
@@ -182,8 +186,9 @@ def _say_time(args, recipe):
     "Print how long a training will take, where that can be told before its data is there."
     if num_distrib() > 1 or dataset_facts(recipe.dataset).reader and not args.data_path: return
     n_classes, in_chans, n, _ = _data_facts(recipe, args.data_path, args.valid_pct)
-    model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
     images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
+    if images < 1: return                                  # the data will say what is wrong
+    model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
     print(f'{images:,} images: {_time_needed(model, recipe, images, args.device)}')
 
 def _run(stage, args, recipe, pretrained=None):
