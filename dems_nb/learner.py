@@ -21,21 +21,21 @@ from torch import nn
 from .layout import whole_number
 from .model import ViT, create_model
 from .datasets import dataset_facts, dataset_name
-from .data import Normalize, get_dls, random_flip, random_shift, seed_of
+from .data import get_dls, random_flip, random_shift, seed_of
 from .augment import Augment, AugmentSchedule, MixupCutmix
 from .results import Evaluation, recipe_hash
 from .loop import Accuracy, Autocast, CompileForTraining, MeanLoss, QuietRecorder
 from .loop import SmoothLoss, SparseProgress, TidyLearner, TorchOptimizer, chosen_precision
 from .recipes import Options, RandAugment, RandomCrop, RandomErasing, check_recipe
-from .recipes import group_by, optimizer_of, options, parameter_groups, plain_value, rate_factors
-from .recipes import read_values, step_callbacks
+from .recipes import group_by, optimizer_of, options, parameter_groups, plain_value
+from .recipes import rate_factors, read_values, step_callbacks
 
 # %% ../nbs/07_learner.ipynb #5b03c685
 @dataclass
 class Recipe(Options):
     "All hyperparameters of a training run. Raises `ValueError`, with the name, for a bad one."
     dataset:str='sample' # a name for `get_dls`
-    image_size:int=None # side of the pictures, pixels; by default 32, of a folder of pictures 256
+    image_size:int=None # side of the pictures, pixels; by default 32, for a folder's photos 256
     n_train:int=None # use so many training images; by default all
     holdout:int=0 # keep back so many training images to choose by, in the test set's place
     bs:int=64 # images a batch, in all processes together
@@ -49,7 +49,7 @@ class Recipe(Options):
     label_smoothing:float=0. # share of the target spread over all classes
     seed:int=0 # of weights, order, augmentation and splits
     model:str='dems_nano' # a name for `create_model`
-    patch_size:int=None # side of the finest patch; by default the model's, for a folder's photos 16
+    patch_size:int=None # side of the finest patch; by default the model's, for such photos 16
     epochs:int=12 # times every training image is seen
     lr:float=2e-3 # peak learning rate
     schedule:str='one_cycle' # 'paper': `lr_schedule`, once an epoch; 'one_cycle': fastai's
@@ -232,9 +232,9 @@ def recipe_dls(
     **kwargs, # further arguments of `get_dls`
 ) -> DataLoaders: # the data that the recipe names
     "The DataLoaders of a recipe."
-    channels = kwargs.get('in_chans') or dataset_facts(recipe.dataset).in_chans or 3
     paper = recipe.augment == 'paper'
     if paper:                                     # which crops from the pictures as they are stored
+        channels = kwargs.get('in_chans') or dataset_facts(recipe.dataset).in_chans or 3
         schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, channels)
         augment = [Augment(recipe.image_size, schedule, not recipe.randaugment,
                            recipe.crop_scale or (.2, 1.))]
@@ -243,12 +243,11 @@ def recipe_dls(
         if recipe.flip: augment.append(random_flip)
         if recipe.shift: augment.append(partial(random_shift, by=recipe.shift))
     if recipe.randaugment: augment.append(RandAugment(recipe.randaugment))
-    if recipe.erasing:
-        if recipe.randaugment or not paper: augment.append(Normalize(channels))
-        augment.append(RandomErasing(recipe.erasing))
-    return get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device,
-                   n_train=recipe.n_train, holdout=recipe.holdout, augment=augment,
-                   crop=paper or recipe.crop_scale is not None, seed=recipe.seed, **kwargs)
+    dls = get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device,
+                  n_train=recipe.n_train, holdout=recipe.holdout, augment=augment,
+                  crop=paper or recipe.crop_scale is not None, seed=recipe.seed, **kwargs)
+    if recipe.erasing: dls.train.tfms.append(RandomErasing(recipe.erasing))  # of what is normalised
+    return dls
 
 def recipe_callbacks(
     recipe:Recipe, # all hyperparameters

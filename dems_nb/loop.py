@@ -31,7 +31,7 @@ def chosen_precision(
 
 # %% ../nbs/24_loop.ipynb #97fddab7
 class Autocast(Callback):
-    "Run the forward pass in bfloat16 or float16, on any device; the loss and the weights stay float32."
+    "Run the forward pass in bfloat16 or float16, on any device; loss and weights stay float32."
     order = 10 # after the batch is ready
     context = None
     def __init__(self,
@@ -173,7 +173,7 @@ def _wide(t):
     return t.float() if t.device.type == 'mps' else t.double()
 
 class MeanLoss(AvgLoss):
-    "Mean loss over all images of all processes, kept on the device until asked for; None if there were none."
+    "Mean loss over all images of all processes, kept on the device until asked for."
     def accumulate(self, learn):
         images = len(learn.y)
         self.total = self.total + _wide(learn.loss.detach().mean())*images
@@ -213,7 +213,7 @@ class QuietRecorder(Recorder):
     def after_fit(self): self.losses = list(torch.stack(self.losses).cpu()) if self.losses else []
 
 class SparseProgress(ProgressCallback):
-    "fastai's progress bar, moved every 20th step: it reads the loss, and reading makes the device wait."
+    "fastai's progress bar, moved every 20th step: to read the loss is to wait for it."
     name = 'progress'
     def after_batch(self):
         if self.iter % 20 == 0: super().after_batch()

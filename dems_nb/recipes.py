@@ -371,7 +371,7 @@ class RandAugment:
         "Do what was drawn. Draws nothing."
         for kind, minus in zip(kinds, negative):
             for k, (op, most, signed) in enumerate(_operations.values()):
-                strength = most*self.magnitude/30
+                strength = torch.linspace(0, most, 31)[self.magnitude].item()
                 if not signed: x = where_chosen(x, kind == k, partial(op, v=strength))
                 else:
                     for sign in (True, False):

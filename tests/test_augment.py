@@ -1,9 +1,10 @@
-"Augmentation: each operation against torchvision's for given parameters, each draw against torchvision's draw, and nothing that waits."
+"Each operation against torchvision's for given parameters, each draw against its draw."
 import itertools, math, pytest, torch
 from scipy import stats
 from torchvision import transforms as T
 from torchvision.transforms.v2 import CutMix, InterpolationMode, MixUp, functional as TF
-from dems_nb import augment as A
+from dems_nb import augment as A, recipes as C
+from dems_nb.kernels import use_path
 
 gen = lambda seed=0, device='cpu': torch.Generator(device).manual_seed(seed)
 BICUBIC = InterpolationMode.BICUBIC
@@ -24,7 +25,7 @@ channels = pytest.mark.parametrize('c', [1, 3])
 @pytest.mark.parametrize('h, w, size',
                          [(32, 32, 32), (28, 28, 32), (64, 48, 32), (40, 40, 80), (96, 96, 24)])
 def test_crop_is_within_one_level_of_torchvisions_on_bytes(make, c, h, w, size):
-    "Two roundings of 1/2, the first times at most 1.27 (see the chapter), so below one level before the last rounding, and at most one after it."
+    "Two roundings of 1/2, the first times at most 1.27: at most one level (see the chapter)."
     n = 60
     x, box = make(n, c, h, w), A.draw_crop(n, gen(1), h, w, area=(.05, 1.))
     box[0] = torch.tensor([0, 0, h, w])
@@ -81,7 +82,7 @@ def test_colour_operations_are_torchvisions_on_floats(make, c, ours, theirs, val
 @pytest.mark.parametrize('ours, theirs, values', factor_ops,
                          ids=lambda v: getattr(v, '__name__', ''))
 def test_colour_operations_are_within_a_level_or_so_on_bytes(make, c, ours, theirs, values):
-    "On bytes torchvision cuts the result (off by 1), and its contrast also cuts the grey it takes the mean of: up to 1 more, times |1 - factor|."
+    "torchvision cuts bytes (off by 1), and contrast cuts its grey: 1 more, times |1 - factor|."
     x = make(len(values), c)
     want = torch.stack([theirs(im, v) for im, v in zip(x, values)])
     off = (bytes_(ours(x/255, torch.tensor(values))) - want).abs().flatten(1).amax(1)
@@ -134,7 +135,7 @@ def test_jitter_in_every_order_is_torchvisions_one_after_the_other(c):
     assert (A.color_jitter(x, factors, hue, order) - torch.stack(want)).abs().max() < 1e-4
 
 def everywhere(f):
-    "f as on a GPU, where operations are done to all images and `where` picks: torch.compile takes that way on a CPU too."
+    "f as on a GPU, where `where` picks: torch.compile takes that way on a CPU too."
     torch._dynamo.reset()
     return torch.compile(f, fullgraph=True, backend='eager')
 
@@ -199,7 +200,7 @@ def test_mixed_precision_does_not_reach_the_pixels():
 N, FAMILY = 20_000, 1e-3
 
 def same_counts(a, b):
-    "p of the chi-square test that two samples of whole numbers come from one distribution (rare values pooled)."
+    "p of the chi-square test that two samples of whole numbers are of one distribution."
     n = int(max(a.max(), b.max())) + 1
     table = torch.stack([a.long().bincount(minlength=n), b.long().bincount(minlength=n)])
     often = table.sum(0) >= 20
@@ -261,7 +262,7 @@ def test_draws_are_torchvisions():
     assert len(p) >= 35 and not low, low
 
 def test_a_wrong_draw_would_be_noticed():
-    "The ratio drawn uniformly instead of its logarithm, no second try, and crops only from the upper left, each fail the same test."
+    "A ratio drawn without its logarithm, no second try, crops from the corner: each fails."
     theirs = torchvision_boxes(32, 32, 10_000)
     joint = lambda b: b[:, 2]//4*64 + b[:, 3]//4
     u = torch.rand(N, 4, generator=gen(1))
@@ -386,7 +387,6 @@ def test_the_global_random_state_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 # ---- the whole
-# ------------------------------------------------------------------------------------------------------
 
 @channels
 @pytest.mark.parametrize('mode', A.AugmentSchedule.modes)
@@ -416,8 +416,8 @@ def test_whole_is_torchvisions_operations_in_order(c, mode):
 @pytest.mark.parametrize('h, w, size', [(28, 28, 32), (32, 32, 32), (50, 40, 16)])
 def test_shapes_and_types(c, normalize, h, w, size):
     y = A.Augment(size, A.AugmentSchedule(10, in_chans=c), normalize)(noise(7, c, h, w), gen())
-    assert y.shape == (7, c, size, size) and y.dtype == (torch.float32 if normalize
-                                                         else torch.uint8) and y.float().isfinite().all()
+    assert y.shape == (7, c, size, size) and y.float().isfinite().all()
+    assert y.dtype == (torch.float32 if normalize else torch.uint8)
 
 @pytest.mark.parametrize('mode, want',
                          [('cosine', lambda e: .6*(1 + math.cos(math.pi*e/10))/2),
@@ -465,7 +465,6 @@ def test_bad_arguments(said, make):
     assert said in str(e.value) and '\n' not in str(e.value)
 
 # ---- compiled
-# -------------------------------------------------------------------------------------------------------
 
 @channels
 @pytest.mark.parametrize('mode', A.AugmentSchedule.modes)
@@ -493,7 +492,6 @@ def test_a_value_taken_from_a_tensor_would_be_noticed():
                       backend='eager')(torch.ones(3))
 
 # ---- mixup and cutmix
-# -----------------------------------------------------------------------------------------------
 
 # the name before torchvision 0.21
 theirs = lambda op: getattr(op, 'transform', None) or op._transform
@@ -539,7 +537,6 @@ def test_one_of_the_two_with_even_odds():
     assert stats.binomtest(cut, 2000, .5).pvalue > 1e-3
 
 # ---- on a GPU
-# -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.cuda
 @channels
@@ -568,3 +565,101 @@ def test_a_fit_longer_than_the_schedule_stays_at_its_end():
     last = augment.set_epoch(4).p.clone()
     assert torch.equal(augment.set_epoch(5).p, last) and torch.equal(augment.set_epoch(900).p, last)
     assert not torch.equal(augment.set_epoch(0).p, last)
+
+# ---- chapter 23's: RandAugment, erasing, the crop alone
+
+theirs_named = dict(shear_x='ShearX', shear_y='ShearY', translate_x='TranslateX',
+                    translate_y='TranslateY', rotate='Rotate', brightness='Brightness',
+                    color='Color', contrast='Contrast', sharpness='Sharpness',
+                    posterize='Posterize', solarize='Solarize', autocontrast='AutoContrast',
+                    equalize='Equalize', identity='Identity')
+
+def torchvision_operation(x, name, magnitude, negative):
+    "One operation of torchvision's RandAugment on one picture, at a bin of 31."
+    from torchvision.transforms.v2 import RandAugment
+    theirs = RandAugment(magnitude=magnitude)
+    values, signed = theirs._AUGMENTATION_SPACE[theirs_named[name]]
+    values = values(31, *x.shape[1:])
+    v = 0. if values is None else float(values[magnitude])*(-1 if signed and negative else 1)
+    return theirs._apply_image_or_video_transform(x, theirs_named[name], v, interpolation=
+                                                  InterpolationMode.NEAREST, fill={})
+
+@channels
+@pytest.mark.parametrize('magnitude', [1, 9, 30])
+def test_each_operation_is_torchvisions_to_the_bit(c, magnitude):
+    ours = C.RandAugment(magnitude)
+    n = len(ours.names)
+    assert set(theirs_named) == set(ours.names) and n == 14
+    x = torch.cat([smooth(n, c), smooth(n, c, seed=1)])
+    kinds = torch.stack([torch.arange(n).repeat(2), torch.zeros(2*n, dtype=torch.long)])
+    negative = torch.stack([torch.arange(2*n) >= n]*2)
+    done = ours.apply(x, kinds, negative)
+    for k, name in enumerate(ours.names):
+        for i in (k, n + k):
+            want = torchvision_operation(x[i], name, magnitude, i >= n)
+            assert torch.equal(done[i], want), (name, i >= n)
+    assert done.dtype == torch.uint8
+
+def test_two_operations_one_after_the_other():
+    x, ours = smooth(14), C.RandAugment(15)
+    kinds = torch.stack([torch.arange(14), torch.arange(14).flip(0)])
+    negative = torch.zeros(2, 14, dtype=torch.bool)
+    want = [torchvision_operation(torchvision_operation(im, ours.names[a], 15, False),
+                                  ours.names[b], 15, False) for im, (a, b) in zip(x, kinds.T)]
+    assert torch.equal(ours.apply(x, kinds, negative), torch.stack(want))
+
+def test_randaugment_on_a_cpu_and_elsewhere_are_equal():
+    x, ours = smooth(60), C.RandAugment(9)
+    drawn = ours.draw(60, gen(1))
+    with use_path('gpu'): everywhere_done = ours.apply(x, *drawn)
+    assert torch.equal(ours.apply(x, *drawn), everywhere_done)
+    assert torch.equal(ours(x, gen(1)), everywhere_done)
+
+def test_randaugment_draws_evenly_and_for_each_image():
+    kinds, negative = C.RandAugment().draw(N, gen(2))
+    for row in kinds: assert stats.chisquare(row.bincount(minlength=14)).pvalue > 1e-4
+    joint = (14*kinds[0] + kinds[1]).bincount(minlength=196)
+    assert stats.chisquare(joint).pvalue > 1e-4 and kinds.max() == 13
+    assert stats.binomtest(int(negative.sum()), 2*N, .5).pvalue > 1e-4
+
+def test_erasing_boxes_are_torchvisions():
+    n = 10_000
+    for h, w in ((32, 32), (24, 40)):
+        ours = C.RandomErasing(1.).draw(n, gen(3), h, w)
+        torch.manual_seed(4)
+        x = torch.zeros(1, h, w)
+        theirs = torch.tensor([T.RandomErasing.get_params(x, (.02, .33), (.3, 3.3), [0.])[:4]
+                               for _ in range(n)])
+        for i in range(4): assert same_counts(ours[:, i], theirs[:, i]) > 1e-4, i
+        joint = lambda b: b[:, 2]//3*64 + b[:, 3]//3
+        assert same_counts(joint(ours), joint(theirs)) > 1e-4
+        low = C.RandomErasing(1., ratio=(1., 1.)).draw(n, gen(3), h, w)
+        assert same_counts(low[:, 2], theirs[:, 2]) < 1e-9       # another ratio would be noticed
+
+def test_erasing_covers_its_box_and_nothing_else():
+    x, op = torch.rand(200, 3, 32, 24, generator=gen()) + 1, C.RandomErasing(.4)
+    box = op.draw(200, gen(5), 32, 24)
+    done = op.apply(x, box)
+    for a, b, (top, left, h, w) in zip(x, done, box.tolist()):
+        a = a.clone()
+        a[:, top:top + h, left:left + w] = 0
+        assert torch.equal(a, b)
+    erased = (box[:, 2] > 0).sum().item()
+    assert stats.binomtest(erased, 200, .4).pvalue > 1e-4 and torch.equal(op(x, gen(5)), done)
+    assert (C.RandomErasing(1., area=(4., 5.)).draw(50, gen(), 8, 8) == 0).all() # none fits: none
+
+@channels
+def test_the_crop_alone_is_the_papers_crop(c):
+    x = noise(40, c, 48, 50)
+    size = torch.tensor([[20, 33], [48, 50]]*20)
+    ours = C.RandomCrop(24, (.3, .6))(x, gen(7), size)
+    box = A.draw_crop(40, gen(7), *size.T, (.3, .6))
+    assert torch.equal(ours, bytes_(A.resized_crop(x/255, box, 24)).byte())
+    share = (box[:, 2]*box[:, 3])/(size[:, 0]*size[:, 1])
+    assert .25 < share.min() and share.max() < .65
+
+def test_the_share_that_augment_crops():
+    x = noise(500)
+    a, b = (A.Augment(32, A.AugmentSchedule(10), area=s).draw(x, gen()).box
+            for s in ((.2, 1.), (.9, 1.)))
+    assert a[:, 2].float().mean() < 26 < b[:, 2].float().mean()

@@ -32,7 +32,7 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
         done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo',
                                *flags.split()], cwd=here,
                               env={**os.environ, 'PYTHONPATH': str(root)},
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=600)
         assert done.returncode == 1 and done.stderr.startswith(
             'dems_demo: error: ') and said in done.stderr and done.stderr.count(
                 '\n') == 1, done.stderr
