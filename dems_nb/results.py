@@ -12,6 +12,7 @@ import hashlib, json, math, pandas as pd, re, torch
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from .trust import name_arguments, parse_json, read_json
 from .weights import write_atomic
 from .zoo import zoo
 
@@ -151,10 +152,7 @@ def read_row(
     "One row. Raises `ValueError`, with the file's name in it, for a broken one."
     path = Path(path)
     name = f'{path.parent.name}/{path.name}'
-    try: row = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, UnicodeDecodeError) as e:
-        raise ValueError(f'{name} is refused: it is no JSON ({e})') from None
-    return check_row(row, name)
+    return check_row(parse_json(path.read_bytes(), name), name)
 
 def read_ledger(
     folder, # `results/ledger` in a checkout
@@ -174,7 +172,7 @@ def enter_run(
 ) -> Path: # of the new row
     "Copy a run's result into a ledger. Raises `ValueError` for no row, `FileExistsError` if one is there."
     run = Path(run)
-    result = json.loads((run/'result.json').read_text(encoding='utf-8'))
+    result = read_json(run/'result.json')
     row = dict(study=study, stage=stage, variant='base', **result)
     if isinstance(row.get('data'), dict) and checksum:
         row['data']['checksum'] = row['data'].get('checksum') or checksum
@@ -319,3 +317,6 @@ def unknown_percentages(
         digits = len(s.partition('.')[2])
         return any(abs(float(s) - k) <= .5*10**-digits + 1e-9 for k in known)
     return [s for s in percentages(text) if not is_known(s)]
+
+# %% ../nbs/13_results.ipynb #bfecda11
+name_arguments(globals())

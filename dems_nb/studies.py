@@ -19,6 +19,7 @@ from fastai.learner import Learner
 from fastai.torch_core import default_device, set_seed
 from fastcore.basics import patch
 from torch import nn
+from .trust import read_json
 from .model import DEMSViT, count_cost, create_model
 from .weights import write_atomic
 from .datasets import dataset_facts
@@ -26,6 +27,7 @@ from .data import Images, dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import run_result, train
 from .results import enter_run, read_ledger, read_row
+from .commands import _command, _device
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
 @dataclass
@@ -488,7 +490,11 @@ def run_study(
     failed = []
     for n in names:
         while True:
-            plans = [p for p in studies[n](read_ledger(out), **changes) if p.name not in failed]
+            planned = studies[n](read_ledger(out), **changes)
+            if not planned and not failed:
+                raise ValueError(f'{n} has nothing to run yet: it takes the learning rate that '
+                                 f'data_efficiency finds, so run dems_study data_efficiency first')
+            plans = [p for p in planned if p.name not in failed]
             if not _pending(plans, read_ledger(out)): break
             failed += run_plans(plans, out, processes, threads, root, say, runs)
     return failed
@@ -516,14 +522,16 @@ def main(
                    help='folder for the state of runs, from which a stopped one goes on '
                         '(default: %(default)s)')
     a = p.parse_args(argv)
+    for name in ('processes', 'threads', 'images', 'seeds'):
+        if (n := getattr(a, name)) is not None and n < 1: p.error(f'--{name} is {n}: give 1 or more')
     changes = {k: getattr(a, k) for k in ('images', 'seeds') if getattr(a, k)}
     say = lambda line: print(f'{time.strftime("%H:%M:%S")}  {line}', flush=True)
     def stop(number, frame): raise SystemExit(128 + number)
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
+    def go(argv):
         return bool(run_study(a.study, a.out, a.processes, a.threads, a.data_path, say, a.runs,
                               **changes))
-    except ValueError as e: p.error(str(e))
+    old = signal.signal(signal.SIGTERM, stop)
+    try: return _command(go, 'dems_study', argv or [])
     finally: signal.signal(signal.SIGTERM, old)
 
 # %% ../nbs/18_studies.ipynb #7b1ab6db
@@ -591,7 +599,10 @@ def timebox(
         warmup = min(10, epochs//10) if recipe.warmup else 0
         chosen = asdict(replace(recipe, epochs=epochs, warmup=warmup))
         write_atomic(plan, json.dumps(dict(recipe=chosen, **took, minutes=minutes)).encode())
-    chosen = Recipe(**json.loads(plan.read_text(encoding='utf-8'))['recipe'])
+    chosen = read_json(plan).get('recipe')
+    try: chosen = Recipe(**chosen)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f'{plan} holds no recipe ({e}): delete it to plan anew') from None
     return train(chosen, out, resume=True, device=device, root=root, bar=False)
 
 
@@ -614,8 +625,8 @@ def timebox_main(
     p.add_argument('--output_dir', required=True, help='folder of the run')
     p.add_argument('--data_path', help='folder to look for the data in first (default: the known '
                                        'folders, else download)')
-    p.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there '
-                                    'is)')
+    p.add_argument('--device', type=_device, help='where to train, such as cpu or cuda (default: '
+                                                  'the best there is)')
     p.add_argument('--ledger', help='enter the finished run into the ledger in this folder '
                                     '(default: do not)')
     a = p.parse_args(argv)
@@ -624,7 +635,8 @@ def timebox_main(
 # %% ../nbs/18_studies.ipynb #e91a0b2b
 def _timebox(a, parser):
     "What `dems_timebox` does with its flags."
-    try:
+    if not 0 < a.minutes < 1e6: parser.error(f'--minutes is {a.minutes}: give minutes above 0')
+    def go(argv):
         r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train,
                             compile=a.compile)
         timebox(r, a.output_dir, a.minutes, a.device, a.data_path)
@@ -633,5 +645,5 @@ def _timebox(a, parser):
             dls = recipe_dls(Recipe.from_json(text), 'cpu', a.data_path)
             print(enter_run(a.output_dir, a.ledger, 'reproduction', 'pretrain',
                             dataset_checksum(dls)))
-    except (ValueError, OSError) as e: parser.error(str(e))
-    return 0
+        return 0
+    return _command(go, 'dems_timebox', [])

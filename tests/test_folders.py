@@ -570,9 +570,12 @@ def test_the_tutorial_runs_on_a_folder_of_ones_own(tmp_path, capsys):
         if c['cell_type'] == 'markdown':
             if s.startswith('## '): left_out = s.startswith('## A broken file')
             continue
-        if 'def write_picture' in s: space['root'] = messy(tmp_path/'mine')
+        if 'def write_picture' in s:
+            space['root'] = messy(tmp_path/'mine')
+            space['new'] = space['root']/'val'
         elif not left_out: exec(s.replace('epochs=16', 'epochs=1'), space); ran += 1
     assert ran > 10 and space['names'] == ['Grüne Äpfel', 'blau', 'red things']
+    assert len(space['table'].read_text(encoding='utf-8').splitlines()) == 13
     assert re.search(
         r'^val/blau +4 pictures such as IMG 0.jpg \(20, 60\)$', capsys.readouterr().out, re.M
     )
