@@ -114,8 +114,8 @@ def _data_facts(recipe, data_path, valid_pct=None):
     if record.reader is None: return record.n_classes, record.in_chans, record.n_train, ''
     folder = look_at_folder(data_path, valid_pct)
     if len(folder.classes) < 2:
-        raise ValueError(f'{data_path} has the one class {folder.classes[0]!r}: give it a folder for '
-                         'each of two or more')
+        raise ValueError(f'{data_path} has the one class {folder.classes[0]!r}: '
+                         'give it a folder for each of two or more')
     return len(folder.classes), folder_channels(folder), folder.n_train, describe_folder(folder)
 
 def _time_needed(model, recipe, images, device=None):

@@ -27,7 +27,8 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
     (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == '
                                       '"__main__": sys.exit(main())\n')
-    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', '--finetune_epochs is -1'),
+    for flags, said in (('--epochs 0', 'epochs is 0'),
+                        ('--finetune_epochs -1', '--finetune_epochs is -1'),
                         ('--device gpu', 'gpu')):
         done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo',
                                *flags.split()], cwd=here,

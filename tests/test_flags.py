@@ -60,7 +60,8 @@ table = dict(
              '--device': [('x', '--device')], '--batch_size': [('0', '--batch_size')]},
     export={'--pretrained_weight': [('nowhere', 'nowhere')], '--output': [('photos', 'photos')],
             '--normalize': [('x', '--normalize')]},
-    demo={'--out': [('file', 'file')], '--minutes': [('inf', '--minutes is inf'), ('0', '--minutes')],
+    demo={'--out': [('file', 'file')],
+          '--minutes': [('inf', '--minutes is inf'), ('0', '--minutes')],
           '--epochs': [('0', '--epochs is 0')],
           '--finetune_epochs': [('-1', '--finetune_epochs is -1')], '--device': [('x', 'x')]},
     reproduce={'names': [('x', 'x is no published checkpoint')], '--device': [('x', '--device x')],
@@ -100,11 +101,13 @@ def here(tmp_path, monkeypatch):
     "A folder with a file, a folder of pictures, another's run, and a plan that was cut."
     from PIL import Image
     (tmp_path/'file').write_text('mine')
-    for name in ('full', 'cut', 'empty', 'photos/a', 'photos/b'): (tmp_path/name).mkdir(parents=True)
+    for name in ('full', 'cut', 'empty', 'photos/a', 'photos/b'):
+        (tmp_path/name).mkdir(parents=True)
     (tmp_path/'full/history.csv').write_text('mine')
     (tmp_path/'cut/timebox.json').write_text('{"recipe": {"bs"')
     for c in 'ab':
-        for i in range(3): Image.new('RGB', (20, 20), (i, 0, 0)).save(tmp_path/f'photos/{c}/{i}.png')
+        for i in range(3):
+            Image.new('RGB', (20, 20), (i, 0, 0)).save(tmp_path/f'photos/{c}/{i}.png')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(R, 'fit_recipe', lambda *args: pytest.fail('it trains'))
     return tmp_path
