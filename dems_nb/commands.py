@@ -8,10 +8,11 @@ __all__ = ['tensorboard_callback', 'pretrain', 'finetune', 'evaluate_command', '
 # %% ../nbs/16_commands.ipynb #9c677cff
 import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, sys, torch
 from contextlib import redirect_stdout
+from copy import deepcopy
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from fastai.torch_core import num_distrib, rank_distrib
+from fastai.torch_core import default_device, num_distrib, rank_distrib
 from fastcore.docments import docments
 from .model import count_cost, create_model, list_models, shape_ledger
 from .weights import load_model, start_from, write_atomic
@@ -19,12 +20,15 @@ from .datasets import data_folders, dataset_facts, list_datasets
 from .data import get_dls
 from .folders import describe_folder, folder_channels, has_image_folders, look_at_folder
 from .kernels import has_bf16
-from .learner import Recipe, evaluate, recipe_values
+from .learner import Recipe, chosen_precision, evaluate, recipe_values
 from .recipes import Options, options
+from .benchmark import TrainingStep, seconds
 from .run import Interrupted, train
 
 # %% ../nbs/16_commands.ipynb #1d805e34
 _released_flag = {'bs': 'batch_size'}  # field of the recipe -> flag of the released code
+_sizes = dict(image_size='32; 256 for a folder of pictures',
+              patch_size="the model's own; 16 for a folder of pictures above 64 pixels")
 
 def _add_recipe_flags(
     parser, # an argparse parser or group
@@ -37,7 +41,7 @@ def _add_recipe_flags(
     for field in sorted(fields(Recipe), key=lambda f: f.name in options): # the options last
         flag = f'--{_released_flag.get(field.name, field.name)}'
         default = getattr(usual, field.name)
-        if field.name == 'image_size': default = '32; 256 for a folder of pictures'
+        default = _sizes.get(field.name, default)
         if field.type is bool: default = 'yes' if default else 'no'
         about = f'{notes[field.name]} (default: {default})'.replace('%', '%%')
         kind = dict(type=field.type, metavar=field.name.upper())
@@ -55,8 +59,8 @@ def _recipe_flags(args):
         short = dict(ti='dems_tiny', s='dems_small', dems_ti='dems_tiny', dems_s='dems_small')
         values['model'] = short.get(name, name)
     if 'dataset' not in values and args.data_path and has_image_folders(args.data_path):
-        print(f'{args.data_path} holds a folder of pictures a class: that is the data (--dataset '
-              'folder)')
+        print(f'{args.data_path} holds a folder of pictures a class: '
+              'that is the data (--dataset folder)')
         values['dataset'] = 'folder'
     return values
 
@@ -77,14 +81,14 @@ def _parser(name, about, usual):
                         'recipe.json of a run; flags win over it (default: none)')
     _add_recipe_flags(recipe, usual)
     add = parser.add_argument_group('the run').add_argument
-    add('--data_path', help='folder to look for the data in first (default: the known folders, '
-                            'else download)')
-    add('--valid_pct', type=float, help='of a folder without a part to score: the share of each '
-                                        'class that is '
-        'kept for it (default: 0.2)')
+    add('--data_path',
+        help='folder to look for the data in first (default: the known folders, else download)')
+    add('--valid_pct', type=float,
+        help='of a folder without a part to score: the share of each class that is kept for it '
+             '(default: 0.2)')
     add('--output_dir', help='folder of the run (default: runs/MODEL-DATASET-STAGE)')
-    add('--device', type=_device, help='where to train, such as cpu or cuda (default: the best '
-                                       'there is)')
+    add('--device', type=_device,
+        help='where to train, such as cpu or cuda (default: the best there is)')
     add('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
         help='go on with the run in --output_dir if there is one, or from this checkpoint '
              '(default: no)')
@@ -97,10 +101,10 @@ def _device(name):
     "A device's name that PyTorch can use here. Raises argparse's error for another."
     try: torch.zeros(1, device=name)
     except (RuntimeError, AssertionError):
-        known = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
-        if torch.backends.mps.is_available(): known.append('mps')
-        raise argparse.ArgumentTypeError(
-            f'{name!r} is no device here: give {" or ".join(known)}') from None
+        names = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available(): names.append('mps')
+        raise argparse.ArgumentTypeError(f'{name!r} is no device here: '
+                                         f'give {" or ".join(names)}') from None
     return name
 
 # %% ../nbs/16_commands.ipynb #cce4d15e
@@ -111,7 +115,21 @@ def _data_facts(recipe, data_path, valid_pct=None):
     folder = look_at_folder(data_path, valid_pct)
     return len(folder.classes), folder_channels(folder), folder.n_train, describe_folder(folder)
 
-def _dry_run(recipe, data_path, valid_pct=None):
+def _time_needed(model, recipe, images, device=None):
+    "How long so many images take here: a sentence, from steps of a few images that are timed."
+    device = torch.device(device or default_device())
+    few = min(recipe.bs, 4 if device.type == 'cpu' else 64)
+    with torch.random.fork_rng():
+        try:
+            step = TrainingStep(deepcopy(model).to(device), few, chosen_precision(recipe, device))
+            step()                                             # the first is slower
+            took = seconds(step, 2, device)/few*images
+        except RuntimeError as e: return f'how long it takes could not be tried: {e}'
+    units = dict(days=86400, hours=3600, minutes=60, seconds=1)
+    unit = next((unit for unit, length in units.items() if took >= 2*length), 'seconds')
+    return f'about {max(1, took/units[unit]):,.0f} {unit} on {device}, by a step of {few} images'
+
+def _dry_run(recipe, data_path, valid_pct=None, device=None):
     "What would be trained, and what it costs."
     n_classes, in_chans, n, about = _data_facts(recipe, data_path, valid_pct)
     model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
@@ -123,15 +141,17 @@ def _dry_run(recipe, data_path, valid_pct=None):
           f'forward for an image ({cost["macs_without_attention"]/1e6:,.1f} M without the two '
           'attention products)')
     pflop = 6*cost['macs']*images/1e15  # 2 a multiply-add, and backward costs twice forward
-    print(f'{images:,} images seen in {recipe.epochs} epochs: {pflop:,.3g} PFLOP, forward and '
-          'backward')
+    steps = -(-images//recipe.epochs//recipe.bs)*recipe.epochs
+    print(f'{images:,} images seen in {recipe.epochs} epochs, {steps:,} steps: {pflop:,.3g} PFLOP, '
+          'forward and backward')
+    print(_time_needed(model, recipe, images, device))
     print('\n' + shape_ledger(model, recipe.bs).to_string(index=False))
 
 # %% ../nbs/16_commands.ipynb #db2e2ea6
 def tensorboard_callback(
     folder, # to log to
 ): # a fastai callback
-    "fastai's callback for TensorBoard, which stumbles over settings of AdamW that are None: here it logs two."
+    "fastai's callback for TensorBoard. It stumbles over a None among AdamW's settings; this logs two."
     from fastai.callback.tensorboard import TensorBoardCallback
     class NumbersToTensorBoard(TensorBoardCallback):
         def after_batch(self):
@@ -158,23 +178,32 @@ def _loggers(args, out):
     return callbacks
 
 # %% ../nbs/16_commands.ipynb #8b3fa45d
+def _say_time(args, recipe):
+    "Print how long a training will take, where that can be told before its data is there."
+    if num_distrib() > 1 or dataset_facts(recipe.dataset).reader and not args.data_path: return
+    n_classes, in_chans, n, _ = _data_facts(recipe, args.data_path, args.valid_pct)
+    model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
+    images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
+    print(f'{images:,} images: {_time_needed(model, recipe, images, args.device)}')
+
 def _run(stage, args, recipe, pretrained=None):
     "Train by a recipe as the flags say; returns the Learner, or None after a dry run."
-    if args.dry_run: return _dry_run(recipe, args.data_path, args.valid_pct)
+    if args.dry_run: return _dry_run(recipe, args.data_path, args.valid_pct, args.device)
     out = Path(args.output_dir or f'runs/{recipe.model}-{recipe.dataset}-{stage}')
+    if args.overwrite or not (out/'recipe.json').exists(): _say_time(args, recipe)
     options = {}
     if dataset_facts(recipe.dataset).reader:
         options = dict(on_broken='skip' if args.skip_broken else 'error', valid_pct=args.valid_pct)
     bar = sys.stdout.isatty() and num_distrib() < 2
     learn = train(recipe, out, device=args.device, bar=bar, root=args.data_path,
-                  pretrained=pretrained,
-                  resume=args.resume, overwrite=args.overwrite, allow_changes=args.allow_changes,
-                  save_every=args.save_every, cbs=_loggers(args, out), **options)
+                  pretrained=pretrained, resume=args.resume, overwrite=args.overwrite,
+                  allow_changes=args.allow_changes, save_every=args.save_every,
+                  cbs=_loggers(args, out), **options)
     if rank_distrib() == 0:
         best = max(learn.rows, key=lambda r: r['accuracy'])
         print(f'\nlast epoch: {learn.evaluation}')
-        print(f'best epoch: {best["accuracy"]:.2%} (epoch {best["epoch"]}; chosen by this very '
-              'score, so too high)')
+        print(f'best epoch: {best["accuracy"]:.2%} '
+              f'(epoch {best["epoch"]}; chosen by this very score, so too high)')
         print(f'{learn.seconds:.0f} seconds; written to {out}')
     return learn
 
@@ -187,7 +216,7 @@ _flag_of = {'resume=True': '--resume', 'overwrite=True': '--overwrite',
             'bs is': '--batch_size is'}
 
 def _in_flags(error):
-    "An error's sentence as a user of the command knows things: flags in place of Python's arguments."
+    "An error's sentence for a user of the command: flags in place of Python's arguments."
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f'{error.strerror}: {error.filename}' if error.filename else error.strerror
@@ -198,8 +227,8 @@ def _in_flags(error):
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
     try:
-        done = f(sys.argv[1:] if argv is None else argv)
-        return None if argv is None else done  # what a script returns is its exit status
+        answer = f(sys.argv[1:] if argv is None else argv)
+        return None if argv is None else answer  # what a script returns is its exit status
     except KeyboardInterrupt as e:
         where = str(e).partition(';')[0]
         goes_on = f'{where}. The same command with --resume goes on from there.'
@@ -216,8 +245,13 @@ def pretrain(
 ): # the trained Learner, or None after a dry run
     "Train from scratch by the paper's recipe (`dems_pretrain`)."
     def go(argv):
-        args = _parser('dems_pretrain', pretrain.__doc__, Recipe.pretrain()).parse_args(argv)
-        return _run('pretrain', args, Recipe.pretrain(**_recipe_flags(args)))
+        parser = _parser('dems_pretrain', pretrain.__doc__, Recipe.pretrain())
+        parser.add_argument('--light', action='store_true',
+                            help="the notebooks' short recipe for small models and few pictures, in "
+                                 "place of the paper's (default: no)")
+        args = parser.parse_args(argv)
+        recipe = Recipe if args.light else Recipe.pretrain
+        return _run('pretrain', args, recipe(**_recipe_flags(args)))
     return _command(go, 'dems_pretrain', argv)
 
 _weights_help = ('a run folder, a file of save_model, a .pth of the released code, or a name of '
@@ -240,14 +274,14 @@ _shape = 'arch', 'dim', 'depth', 'heads', 'patch_sizes'
 
 def _is(name, config):
     "Whether a configuration is that of a named model, whatever its classes and channels."
-    side, patch_size = config['image_size'], config['patch_sizes'][0]
-    try: own = create_model(name, 10, config['in_chans'], side, patch_size).config
+    sizes = config['in_chans'], config['image_size'], config['patch_sizes'][0]
+    try: own = create_model(name, 10, *sizes).config
     except ValueError: return False
     return all(list(own[k]) == list(config[k]) if k == 'patch_sizes' else own[k] == config[k]
                for k in _shape)
 
 def _as_the_weights(source, values):
-    "The fine-tuning recipe for saved weights. Raises `ValueError` if --model or --patch_size say another model."
+    "The fine-tuning recipe for saved weights. `ValueError` if --model or --patch_size contradict."
     config = load_model(source).config
     names = [name for name in list_models() if _is(name, config)]
     if not names:
@@ -274,11 +308,11 @@ def evaluate_command(
         add('--dataset', required=True, help=f'one of {", ".join(list_datasets())}')
         add('--data_path', help='folder to look for the data in first (default: the known ones)')
         add('--batch_size', type=int, default=256, help='images scored at once (default: 256)')
-        add('--device', type=_device, help='where to compute, such as cpu or cuda (default: the '
-                                           'best there is)')
+        add('--device', type=_device,
+            help='where to compute, such as cpu or cuda (default: the best there is)')
         add('--drop_last', action='store_true',
-            help='also leave out the last batch if it is not full, as the '
-            'released code does (default: no)')
+            help='also leave out the last batch if it is not full, as the released code does '
+                 '(default: no)')
         add('--skip_broken', action='store_true',
             help='leave out pictures that cannot be read (default: no)')
         add('--json', help='write the figures to this file (default: none)')
@@ -288,7 +322,7 @@ def evaluate_command(
 
 # %% ../nbs/16_commands.ipynb #91b1d667
 def _scored_data(args, model):
-    "The data that a model is scored on; its classes must be the model's, by name where the names are known."
+    "The data that a model is scored on; its classes must be the model's, by name if it has names."
     config = model.config
     options = dict(on_broken='skip' if args.skip_broken else 'error')
     if dataset_facts(args.dataset).reader is None: options = {}
@@ -298,9 +332,8 @@ def _scored_data(args, model):
                   device=args.device, train=False, **options)
     if (config['n_classes'], config['in_chans']) != (dls.c, dls.in_chans):
         raise ValueError(f'the weights are for {config["n_classes"]} classes and '
-                         f'{config["in_chans"]} channels, and '
-                         f'{dls.name} has {dls.c} and {dls.in_chans}: name the data set they were '
-                         'trained on')
+                         f'{config["in_chans"]} channels, and {dls.name} has {dls.c} and '
+                         f'{dls.in_chans}: name the data set they were trained on')
     classes = getattr(model, 'notes', {}).get('classes')
     if classes and [str(c) for c in dls.vocab] != list(classes):
         wrong = next((a, b) for a, b in zip(classes, map(str, dls.vocab)) if a != b)
@@ -325,7 +358,7 @@ def _score(args):
 
 # %% ../nbs/16_commands.ipynb #fb2d13ce
 def _packages():
-    "(what, ok, said, remedy, optional) for Python and each package."
+    "(what, ok, state, remedy, optional) for Python and each package."
     v = sys.version_info
     yield 'Python', v >= (3, 10), platform.python_version(), 'use Python 3.10 or newer', False
     need = dict(torch=(2, 4), torchvision=(0, 19), fastai=(2, 7, 18), fastcore=(1, 5),
@@ -346,10 +379,10 @@ def _packages():
 
 # %% ../nbs/16_commands.ipynb #66c1f4fb
 def _hardware():
-    "(what, ok, said, remedy, optional) for processor, memory, disk, GPU."
+    "(what, ok, state, remedy, optional) for processor, memory, disk, GPU."
     how = lambda device: 'in hardware' if has_bf16(device) else 'not in hardware'
-    yield 'CPU bfloat16', has_bf16('cpu'), how(
-        'cpu'), 'nothing to do: training runs in float32 here', True
+    yield ('CPU bfloat16', has_bf16('cpu'), how('cpu'),
+           'nothing to do: training runs in float32 here', True)
     try: memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30
     except (ValueError, AttributeError): memory = None
     if memory:
@@ -365,16 +398,16 @@ def _hardware():
                'install a driver and a CUDA build of torch; nano needs none', True)
     for i in range(torch.cuda.device_count()):
         have, all_ = (b/2**30 for b in torch.cuda.mem_get_info(i))
-        said = f'{torch.cuda.get_device_name(i)}, {have:.1f} of {all_:.1f} GiB free'
-        yield f'GPU {i}', have > 2, said, 'end what else runs on it', False
-        yield f'GPU {i} bfloat16', has_bf16(f'cuda:{i}'), how(
-            f'cuda:{i}'), 'use --precision fp16', True
+        state = f'{torch.cuda.get_device_name(i)}, {have:.1f} of {all_:.1f} GiB free'
+        yield f'GPU {i}', have > 2, state, 'end what else runs on it', False
+        yield (f'GPU {i} bfloat16', has_bf16(f'cuda:{i}'), how(f'cuda:{i}'),
+               'use --precision fp16', True)
 
 # %% ../nbs/16_commands.ipynb #08f3cf91
 def _data_found(data_path):
-    "(what, ok, said, remedy, optional) for each data set."
-    looked = ', '.join(map(str, data_folders(data_path)))
-    remedy = f'--data_path or $DEMS_DATA, or let training download it (looked in {looked})'
+    "(what, ok, state, remedy, optional) for each data set."
+    folders = ', '.join(map(str, data_folders(data_path)))
+    remedy = f'--data_path or $DEMS_DATA, or let training download it (looked in {folders})'
     for name in ('sample', 'fashionmnist', 'cifar10', 'cifar100', 'emnist'):
         try: dls = get_dls(name, data_path, device='cpu', download=False)
         except Exception as e: yield f'data {name}', False, str(e).partition('. ')[0], remedy, True
@@ -383,7 +416,7 @@ def _data_found(data_path):
                    f'{len(dls.train.dataset.y):,} + {len(dls.valid.dataset.y):,} images', '', True)
 
 def _one_step():
-    "(what, ok, said, remedy, optional) for a first step of training."
+    "(what, ok, state, remedy, optional) for a first step of training."
     recipe = Recipe(n_train=160, epochs=1, bs=32, holdout=100)
     try:
         with redirect_stdout(io.StringIO()): train(recipe, bar=False)
@@ -398,13 +431,14 @@ def doctor(
 ) -> int: # how many required things fail
     "Check this machine for everything the kit needs (`dems_doctor`)."
     p = argparse.ArgumentParser(prog='dems_doctor', description=doctor.__doc__)
-    p.add_argument('--data_path', help='folder to look for data in first (default: the known '
-                                       'folders)')
-    args, failed = p.parse_args(sys.argv[1:] if argv is None else argv), 0
+    p.add_argument('--data_path',
+                   help='folder to look for data in first (default: the known folders)')
+    args = p.parse_args(sys.argv[1:] if argv is None else argv)
+    failed = 0
     for check in (_packages(), _hardware(), _data_found(args.data_path), _one_step()):
-        for what, ok, said, remedy, optional in check:
+        for what, ok, state, remedy, optional in check:
             failed += not ok and not optional
-            line = f'[{"OK" if ok else "FAIL"}]'.ljust(7) + f'{what}: {said}'
+            line = f'[{"OK" if ok else "FAIL"}]'.ljust(7) + f'{what}: {state}'
             print(line if ok else f'{line}{" (optional)" if optional else ""}. Fix: {remedy}',
                   flush=True)
     print(f'\n{failed} required to mend' if failed else '\neverything that is required works')
@@ -413,23 +447,21 @@ def doctor(
 
 # %% ../nbs/16_commands.ipynb #456d35b9
 _rooms = dict(pretrain='commands:pretrain', finetune='commands:finetune',
-              evaluate='commands:evaluate_command',
-              predict='classifier:predict_command', export='classifier:export_command',
-              demo='demo:main',
-              reproduce='released:main', doctor='commands:doctor', bench='benchmark:main',
-              study='studies:main',
+              evaluate='commands:evaluate_command', predict='classifier:predict_command',
+              export='classifier:export_command', demo='demo:main', reproduce='released:main',
+              doctor='commands:doctor', bench='benchmark:main', study='studies:main',
               timebox='studies:timebox_main', progress='checks.progress:main')
 
 def main(
     argv:list=None, # the command's name and its flags; by default the command line's
 ):
-    "`dems pretrain …`, and `python -m dems_nb.commands pretrain …` for launchers that start modules."
+    "`dems pretrain …`, or `python -m dems_nb.commands pretrain …` for launchers of modules."
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] not in _rooms:
         text = f'usage: dems {{{",".join(_rooms)}}} …\n`dems COMMAND --help` explains one'
-        asked = argv and argv[0] in ('-h', '--help')
-        print(text, file=sys.stdout if asked else sys.stderr)
-        raise SystemExit(0 if asked else 2)
+        is_help = argv and argv[0] in ('-h', '--help')
+        print(text, file=sys.stdout if is_help else sys.stderr)
+        raise SystemExit(0 if is_help else 2)
     room, function = _rooms[argv[0]].split(':')
     return getattr(importlib.import_module(f'dems_nb.{room}'), function)(argv[1:])
 
