@@ -10,10 +10,12 @@ HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
         JUPYTER_DATA_DIR="$(HERE)/share/jupyter" JUPYTER_RUNTIME_DIR="$(HERE)/var/jupyter" PYTHONWARNINGS=ignore::FutureWarning
 
-.PHONY: help install demo test lab readme export run images docs compat compat-notebooks
+.PHONY: help install demo test soak fuzz lab readme export run images docs compat compat-notebooks
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
+	@echo "make soak    kill trainings for MINUTES=30 and compare what comes of them, to the bit"
+	@echo "make fuzz    damage FILES=5000 files and read them"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
 	@echo "make run     run the notebooks in place (one of them: NB=nbs/03_model.ipynb)"
@@ -39,6 +41,16 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
 	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+# What the reliability paragraph of the README quotes. SEED=1 begins elsewhere.
+MINUTES ?= 30
+FILES   ?= 5000
+SEED    ?= 0
+soak: $(STAMP)
+	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
+
+fuzz: $(STAMP)
+	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz.py --files $(FILES) --seed $(SEED)
 
 lab: $(STAMP)
 	$(TIDY) $(BIN)/jupyter lab nbs/index.ipynb

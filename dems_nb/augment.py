@@ -15,6 +15,7 @@ from .colours import _each, _picks, _rand, blend, blur_weights, brightness, colo
 from .colours import contrast, draw_jitter, gaussian_blur, grayscale, grey_of, saturation
 from .colours import shift_hue, solarize, where_chosen
 from .datasets import picture_stats
+from .trust import name_arguments
 
 # %% ../nbs/06_augment.ipynb #851ff42d
 def draw_coin(
@@ -360,3 +361,6 @@ class MixupCutmix:
         cut = cutmix_mask(draw_share(generator, self.cutmix), _rand(generator, 2), *x.shape[2:])
         target = soft_targets(y, self.n_classes, self.smoothing)
         return combine(x, target, torch.where(draw_coin(1, generator), over, cut))
+
+# %% ../nbs/06_augment.ipynb #996b49a1
+name_arguments(globals())

@@ -21,6 +21,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.hub import tqdm
 from torchvision.datasets.folder import IMG_EXTENSIONS
+from .trust import name_arguments, read_json
 from .model import ViT
 from .weights import bare_model, load_model, pictures, save_model, write_atomic
 from .datasets import PictureRule, dataset_facts, list_datasets, picture_stats
@@ -173,10 +174,7 @@ def load_classifier(
     "A classifier from a trained model. Raises `FileNotFoundError`, or `ValueError`."
     answering = Classifier(load_model(source), classes, picture, device)
     result = Path(source)/'result.json'
-    if result.is_file():
-        try: answering.notes['result'] = json.dumps(json.loads(result.read_text(encoding='utf-8')))
-        except ValueError:
-            raise ValueError(f'{result} is no JSON: it was cut off or changed') from None
+    if result.is_file(): answering.notes['result'] = json.dumps(read_json(result))
     return answering
 
 # %% ../nbs/15_classifier.ipynb #c0fcf9cc
@@ -480,3 +478,6 @@ def export_command(
         print(f'written to {args.output}, and run with one and three pictures: the same logits')
         return 0
     return _run('dems_export', work, argv, p)
+
+# %% ../nbs/15_classifier.ipynb #c71977d7
+name_arguments(globals())

@@ -9,6 +9,7 @@ __all__ = ['where_chosen', 'grey_of', 'blend', 'brightness', 'contrast', 'satura
 # %% ../nbs/25_colours.ipynb #186d0683
 import torch
 from .kernels import tunes_for_cpu
+from .trust import name_arguments
 
 # %% ../nbs/25_colours.ipynb #ca06acf3
 def _each(v): return v.view(-1, 1, 1, 1) # one number an image, to go with (batch, channels, …)
@@ -167,3 +168,6 @@ def gaussian_blur(
     "Blur each image by its own width."
     return blur_weights(sigma, x.shape[2])[:, None] @ x @ blur_weights(
         sigma, x.shape[3])[:, None].mT
+
+# %% ../nbs/25_colours.ipynb #c0104a12
+name_arguments(globals())

@@ -6,7 +6,7 @@
 __all__ = ['tensorboard_callback', 'pretrain', 'finetune', 'evaluate_command', 'doctor', 'main']
 
 # %% ../nbs/16_commands.ipynb #9c677cff
-import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, sys, torch
+import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, signal, sys, torch
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import fields
@@ -113,6 +113,9 @@ def _data_facts(recipe, data_path, valid_pct=None):
     record = dataset_facts(recipe.dataset)
     if record.reader is None: return record.n_classes, record.in_chans, record.n_train, ''
     folder = look_at_folder(data_path, valid_pct)
+    if len(folder.classes) < 2:
+        raise ValueError(f'{data_path} has the one class {folder.classes[0]!r}: '
+                         'give it a folder for each of two or more')
     return len(folder.classes), folder_channels(folder), folder.n_train, describe_folder(folder)
 
 def _time_needed(model, recipe, images, device=None):
@@ -122,7 +125,8 @@ def _time_needed(model, recipe, images, device=None):
     with torch.random.fork_rng():
         try:
             step = TrainingStep(deepcopy(model).to(device), few, chosen_precision(recipe, device))
-            step()                                             # the first is slower
+            if recipe.augment == 'light': step = step.gradients   # the other is the paper's
+            step()                                                # the first is slower
             took = seconds(step, 2, device)/few*images
         except RuntimeError as e: return f'how long it takes could not be tried: {e}'
     units = dict(days=86400, hours=3600, minutes=60, seconds=1)
@@ -151,7 +155,7 @@ def _dry_run(recipe, data_path, valid_pct=None, device=None):
 def tensorboard_callback(
     folder, # to log to
 ): # a fastai callback
-    "fastai's callback for TensorBoard. It stumbles over a None among AdamW's settings; this logs two."
+    "fastai's callback for TensorBoard, without AdamW's settings that are None: it logs two."
     from fastai.callback.tensorboard import TensorBoardCallback
     class NumbersToTensorBoard(TensorBoardCallback):
         def after_batch(self):
@@ -182,8 +186,9 @@ def _say_time(args, recipe):
     "Print how long a training will take, where that can be told before its data is there."
     if num_distrib() > 1 or dataset_facts(recipe.dataset).reader and not args.data_path: return
     n_classes, in_chans, n, _ = _data_facts(recipe, args.data_path, args.valid_pct)
-    model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
     images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
+    if images < 1: return                                  # the data will say what is wrong
+    model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
     print(f'{images:,} images: {_time_needed(model, recipe, images, args.device)}')
 
 def _run(stage, args, recipe, pretrained=None):
@@ -212,8 +217,10 @@ _flag_of = {'resume=True': '--resume', 'overwrite=True': '--overwrite',
             'allow_changes=True': '--allow_changes',
             'on_broken="skip"': '--skip_broken', "on_broken='skip'": '--skip_broken',
             'root=': '--data_path',
-            'give out': 'give --output_dir', 'valid_pct is': '--valid_pct is',
-            'bs is': '--batch_size is'}
+            'give out': 'give --output_dir', 'bs is': '--batch_size is',
+            'unknown data set': '--dataset: unknown data set',
+            'unknown model': '--model: unknown model'}
+_named = '|'.join([*(f.name for f in fields(Recipe)), 'valid_pct', 'save_every'])
 
 def _in_flags(error):
     "An error's sentence for a user of the command: flags in place of Python's arguments."
@@ -222,7 +229,7 @@ def _in_flags(error):
         text = f'{error.strerror}: {error.filename}' if error.filename else error.strerror
     for argument, flag in _flag_of.items():
         text = re.sub(rf'(?<![\w-]){re.escape(argument)}', flag, text)
-    return ' '.join(text.split())
+    return re.sub(rf'^({_named}) is ', r'--\1 is ', ' '.join(text.split()))
 
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
@@ -233,7 +240,8 @@ def _command(f, name, argv):
         where = str(e).partition(';')[0]
         goes_on = f'{where}. The same command with --resume goes on from there.'
         print(f'\n{name}: {goes_on if where else "interrupted"}', file=sys.stderr)
-        raise SystemExit(143 if 'SIGTERM' in where else 130) from None
+        number = next((n for n in signal.Signals if n.name in where.split()), signal.SIGINT)
+        raise SystemExit(128 + number) from None
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError) as e:
         if os.environ.get('DEMS_TRACEBACK'): raise
         print(f'{name}: error: {_in_flags(e)}', file=sys.stderr)
@@ -247,8 +255,8 @@ def pretrain(
     def go(argv):
         parser = _parser('dems_pretrain', pretrain.__doc__, Recipe.pretrain())
         parser.add_argument('--light', action='store_true',
-                            help="the notebooks' short recipe for small models and few pictures, in "
-                                 "place of the paper's (default: no)")
+                            help="the notebooks' short recipe for small models and few pictures, "
+                                 "in place of the paper's (default: no)")
         args = parser.parse_args(argv)
         recipe = Recipe if args.light else Recipe.pretrain
         return _run('pretrain', args, recipe(**_recipe_flags(args)))

@@ -16,8 +16,9 @@ from fastai.data.transforms import Category, CategoryMap
 from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, default_device, to_detach
 from fastcore.basics import patch
 from fastcore.foundation import L
+from .trust import name_arguments, whole_number
 from .datasets import (PictureRule, dataset_facts, fashion_classes, part_indices,
-                              picture_stats, read_files, read_sample, resize_images, whole_number)
+                              picture_stats, read_files, read_sample, resize_images)
 from .datasets import dataset_name, list_datasets # which others ask of this room
 
 # %% ../nbs/05_data.ipynb #38266753
@@ -58,7 +59,7 @@ def sample_images(
     "A few pictures of the bundled sample, of as many classes as possible."
     test = Images(*read_sample()[1])
     turn = test.y.argsort(stable=True).view(10, -1).T.flatten()  # one of each class, then the next
-    some = test[turn[:whole_number(n, 'n', 0)]]
+    some = test[turn[:whole_number('n', n, 0)]]
     return replace(some, x=resize_images(some.x, image_size))
 
 # %% ../nbs/05_data.ipynb #1409864c
@@ -116,7 +117,7 @@ class _EpochDL(TfmdDL):
         return torch.cat([torch.arange(0), *(share.cpu() for share in self.shares())])
 
     def __iter__(self):
-        shares, start = self.shares(), whole_number(self.start, 'start')
+        shares, start = self.shares(), whole_number('start', self.start, 0)
         if not 0 <= start <= len(shares):
             raise ValueError(f'start is {start}: an epoch has {len(shares)} batches, '
                              f'give a number from 0 to {len(shares)}')
@@ -193,7 +194,7 @@ class DeviceDL(_PlacedDL):
         super().__init__(dataset, index(bs), shuffle, num_workers=0, do_setup=False,
                          drop_last=drop_last, n=len(dataset))
         self.tfms, self.augment, self.keep, self.chosen = list(tfms), augment, keep, get_idxs
-        self.seed, self.rank, self.world = whole_number(seed, 'seed'), index(rank), index(world)
+        self.seed, self.rank, self.world = whole_number('seed', seed, 0), index(rank), index(world)
         self.epoch = self.start = 0
         known = dataset.y is not None and len(dataset) > 0
         if vocab is None: vocab = range(int(dataset.y.max()) + 1 if known else 0)
@@ -210,9 +211,9 @@ def _check_loader(data, bs, rank, world, keep, others):
         raise TypeError(f'DeviceDL does not know {", ".join(unknown)}')
     if not isinstance(data, Images):
         raise TypeError(f'the pictures are a {type(data).__name__}: give Images(x, y)')
-    bs = whole_number(bs, 'bs', 1)
-    world = whole_number(world, 'world', 1)
-    if whole_number(rank, 'rank') not in range(world):
+    bs = whole_number('bs', bs)
+    world = whole_number('world', world)
+    if whole_number('rank', rank, 0) not in range(world):
         raise ValueError(f'rank is {rank} of {world} processes: give one from 0 to {world - 1}')
     if bs % world:
         raise ValueError(f'bs is {bs}, in all, for {world} processes: give a multiple of {world}')
@@ -314,6 +315,9 @@ def random_shift(
     cols = (dx + torch.arange(W, device=x.device))[:, None, :]                    # (batch, 1, W)
     return padded[batch, rows, cols].movedim(3, 1)  # indices (batch, H, W)
 
+# %% ../nbs/05_data.ipynb #dd61644d
+name_arguments(globals())
+
 # %% ../nbs/05_data.ipynb #a33d120e
 class Normalize:
     "uint8 pictures to floats from 0 to 1, less the mean, by the deviation of `picture_stats`."
@@ -412,8 +416,8 @@ def get_dls(
 ) -> DataLoaders: # of fastai; `.vocab` the class names, `.c` how many, `.in_chans`, `.name`
     "DataLoaders that make batches on the device. Raises `ValueError` for data that cannot be."
     record = dataset_facts(dataset)
-    side = whole_number(record.image_size if image_size is None else image_size, 'image_size', 1)
-    bs = whole_number(bs, 'bs', 1)
+    side = whole_number('image_size', record.image_size if image_size is None else image_size)
+    bs = whole_number('bs', bs)
     if unknown := sorted(set(options) - _folder_options):
         raise TypeError(f'get_dls does not know {", ".join(unknown)}')
     splits = _read(record, root, download, side, crop, train, options)
@@ -444,3 +448,6 @@ def dataset_checksum(
         h.update(f'{t.dtype} {tuple(t.shape)}'.encode())
         for part in t.split(4096): h.update(part.cpu().contiguous().numpy())
     return h.hexdigest()
+
+# %% ../nbs/05_data.ipynb #abcff20e
+name_arguments(globals())

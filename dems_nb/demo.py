@@ -194,9 +194,14 @@ def main(
     try:
         if not 0 < args.minutes < 1e4:
             raise ValueError(f'--minutes is {args.minutes}: give minutes above 0')
+        for name in ('epochs', 'finetune_epochs'):
+            n = getattr(args, name)
+            if n is not None and n < 1: raise ValueError(f'--{name} is {n}: give 1 or more')
         table = demo(args.out, args.epochs, args.finetune_epochs, args.device, sys.stdout.isatty(),
                      args.minutes)
-    except (ValueError, OSError, RuntimeError) as e: sys.exit(f'dems_demo: error: {e}')
+    except (ValueError, OSError, RuntimeError) as e:
+        print(f'dems_demo: error: {" ".join(str(e).split())}', file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt: sys.exit('\ndems_demo: interrupted')
     print('\n' + table.to_string(index=False))
     print('\nAccuracy on the 1,000 test pictures of the sample, all of them scored, after the last '

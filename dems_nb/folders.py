@@ -16,8 +16,8 @@ from fastcore.imports import IN_NOTEBOOK
 from fastprogress.fastprogress import progress_bar
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from .datasets import (class_quota, dataset_facts, locked, open_image, to_middle, to_square,
-                              whole_number)
+from .trust import read_json, whole_number
+from .datasets import (class_quota, dataset_facts, locked, open_image, to_middle, to_square)
 from .data import Images, Splits
 
 # %% ../nbs/10_folders.ipynb #7b169893
@@ -99,9 +99,11 @@ def _read_parts(written):
     "{name of a picture: 'train' or 'scored'} as it was written down; empty if it was not."
     if not written.is_file(): return {}
     try:
-        parts = json.loads(written.read_text(encoding='utf-8'))
-        return {name: part for part, names in parts.items() for name in names}
-    except (ValueError, AttributeError, TypeError):
+        parts = read_json(written)
+        known = {name: part for part, names in parts.items() for name in names}
+        if all(isinstance(name, str) for name in known): return known
+        raise ValueError
+    except (ValueError, TypeError):
         raise ValueError(f'{written}, which says what pictures are scored, is damaged: '
                          'mend or delete it') from None
 
@@ -204,7 +206,7 @@ def look_at_folder(
     splits = [_list_split(f, classes[f], walked) for f in folders]
     if len(splits) == 2: return _pair(root, name, *splits)
     if name: return FolderList(root, None, splits[0], name)
-    seed = whole_number(split_seed, 'split_seed')
+    seed = whole_number('split_seed', split_seed, 0)
     written = cache_folder(root, cache)/f'split-{share:g}-{seed}.json'
     pair = _split_list(root, splits[0], share, seed, written)
     return FolderList(root, *pair, f'{share:.0%} of each class', written)
@@ -495,15 +497,15 @@ def read_folder(
     record = record or dataset_facts('folder')
     fit = fit or record.fit or ('middle' if crop else 'whole')
     _check_choices(on_broken, fit, in_chans)
-    workers = whole_number(workers or min(16, os.cpu_count() or 1), 'workers', 1)
+    workers = whole_number('workers', workers or min(16, os.cpu_count() or 1))
     listed = look_at_folder(root, valid_pct, split_seed, cache)
     _tell_list(listed, train)
     in_chans = in_chans or record.in_chans or folder_channels(listed)
     def get(which, layout, side):
         return _decoded(listed, which, layout, side, in_chans, cache, workers, on_broken, check)
     scored = 'middle' if fit == 'middle' else 'square'
-    side = whole_number(image_size, 'image_size', 1)
-    canvas = whole_number(canvas, 'canvas', 1)
+    side = whole_number('image_size', image_size)
+    canvas = whole_number('canvas', canvas)
     form = ('canvas', canvas) if crop else ('square', side)
     pictures = get('train', *form) if train else None
     test = get('scored', scored, side)

@@ -8,6 +8,7 @@ __all__ = ['RegionalInteraction']
 # %% ../nbs/02_interaction.ipynb #56a858a1
 import torch
 from torch import nn
+from .trust import name_arguments
 
 # %% ../nbs/02_interaction.ipynb #1b64f5a9
 class RegionalInteraction(nn.Module):
@@ -37,3 +38,6 @@ class RegionalInteraction(nn.Module):
         x:torch.Tensor, # tokens (batch, region, token, dim)
     ) -> torch.Tensor: # mixed tokens (batch, region, n_mixed, dim)
         return self.weights(x).transpose(-2, -1) @ x
+
+# %% ../nbs/02_interaction.ipynb #f71db2c3
+name_arguments(globals())

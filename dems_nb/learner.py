@@ -18,7 +18,7 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.torch_core import default_device, num_distrib, rank_distrib, set_seed
 from fastcore.basics import noop, patch
 from torch import nn
-from .layout import whole_number
+from .trust import name_arguments, parse_json, whole_number
 from .model import ViT, create_model
 from .datasets import dataset_facts, dataset_name
 from .data import get_dls, random_flip, random_shift, seed_of
@@ -108,7 +108,7 @@ def from_json(cls:Recipe,
     text:str, # what `to_json` gave
 ) -> Recipe: # an equal recipe
     "A recipe from its JSON. Raises `ValueError` for an unknown field."
-    return cls(**_known_fields(json.loads(text)))
+    return cls(**_known_fields(parse_json(text, 'the recipe')))
 
 @patch(as_prop=True)
 def hash(self:Recipe) -> str: # 12 hexadecimal digits
@@ -354,3 +354,6 @@ def evaluate(
                          'was trained on')
     return Evaluation(logits.argmax(1), targets,
                       nn.functional.cross_entropy(logits, targets).item())
+
+# %% ../nbs/07_learner.ipynb #844dff39
+name_arguments(globals())

@@ -14,7 +14,8 @@ from fastcore.meta import delegates
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
-from .layout import TokenLayout, whole_number
+from .trust import name_arguments, whole_number
+from .layout import TokenLayout
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
 from .kernels import TokenLinear, attention
@@ -373,3 +374,6 @@ def count_cost(
                       'mlp': mlp})
     return dict(trained=trained, all=everything, macs=macs,
                 macs_without_attention=macs - parts['attention products'], parts=dict(parts))
+
+# %% ../nbs/03_model.ipynb #5fb3f922
+name_arguments(globals())

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.transforms.v2 import functional as TF
-from .layout import real_number, whole_number
+from .trust import real_number, whole_number
 from .augment import AugmentSchedule, draw_coin, draw_crop, resized_crop, where_chosen
 from .model import ViT
 
@@ -77,7 +77,7 @@ def check_recipe(
     for name, low in _lowest.items():
         value = getattr(recipe, name)
         if value is not None and value < low: refuse(name, f'give {low} or more')
-    if not recipe.lr > 0: refuse('lr', 'give a learning rate above 0')
+    if not 0 < recipe.lr < math.inf: refuse('lr', 'give a learning rate above 0')
     if not 0 < recipe.eps < math.inf: refuse('eps', 'give a small number above 0')
     for name in ('wd', 'min_lr', 'grad_clip'):
         if not 0 <= getattr(recipe, name) < math.inf: refuse(name, 'give a number from 0')

@@ -8,10 +8,11 @@ __all__ = ['state_tensors', 'state_notes', 'restore_state', 'previous_checkpoint
            'environment', 'run_result', 'train']
 
 # %% ../nbs/09_run.ipynb #9a4e330c
-import csv, hashlib, importlib.metadata, io, json, math, os, platform, signal, socket, subprocess
-import threading, time, torch
+import csv, hashlib, importlib.metadata, io, json, math, os, platform, re, signal, socket
+import subprocess, threading, time, torch
 from contextlib import contextmanager
 from importlib.resources import files
+from numbers import Real
 from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
@@ -22,6 +23,7 @@ from fastcore.imports import IN_NOTEBOOK
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 from . import __version__
+from .trust import hold_against, parse_json, read_json, real_number
 from .model import ViT, build_model, count_cost, create_model
 from .weights import digest, read_safetensors, save_model, start_from, write_atomic
 from .data import dataset_checksum
@@ -68,13 +70,14 @@ def _optimizer_state(learn, tensors):
     state = {}
     for name, t in tensors.items():
         if not name.startswith('optim.'): continue
-        _, i, kind = name.split('.')
-        fits = int(i) < len(parameters) and t.dtype == torch.float32
-        shape = () if kind == 'step' else tuple(parameters[int(i)].shape) if fits else None
+        match = re.fullmatch(r'optim\.(\d{1,6})\.(\w+)', name)
+        i, kind = (int(match[1]), match[2]) if match else (len(parameters), None)
+        fits = i < len(parameters) and t.dtype == torch.float32
+        shape = () if kind == 'step' else tuple(parameters[i].shape) if fits else None
         if not fits or tuple(t.shape) != shape:
             raise ValueError(f'the checkpoint does not fit the model: {name} is {tuple(t.shape)} '
                              f'of {t.dtype}; go on with an older checkpoint, or begin anew')
-        state.setdefault(int(i), {})[kind] = t
+        state.setdefault(i, {})[kind] = t
     whole = {'step', 'exp_avg', 'exp_avg_sq'}, {'momentum_buffer'}        # of AdamW, of Muon
     if any(set(s) not in whole for s in state.values()):
         raise ValueError('the checkpoint lacks averages of the optimizer: go on with an older one, '
@@ -86,6 +89,8 @@ def _check_weights(model, tensors):
     own = {f'model.{k}': (v.shape, v.dtype) for k, v in model.state_dict().items()}
     stored = {k: (v.shape, v.dtype) for k, v in tensors.items() if k.startswith('model.')}
     wrong = sorted(k for k in own.keys() | stored.keys() if own.get(k) != stored.get(k))
+    smooth = tensors.get('recorder.smooth', torch.zeros(2))
+    if smooth.ndim or not smooth.is_floating_point(): wrong.append('recorder.smooth')
     if wrong: raise ValueError(f'the checkpoint does not fit the model: {", ".join(wrong[:3])}')
 
 # %% ../nbs/09_run.ipynb #80796809
@@ -99,9 +104,9 @@ def restore_state(
     _check_weights(model, tensors)
     state = _optimizer_state(learn, tensors)
     own = learn.opt.opt.state_dict()['param_groups']
-    if len(own) != len(notes['groups']):
-        raise ValueError(f'the checkpoint has {len(notes["groups"])} groups of parameters and the '
-                         f'model {len(own)}')
+    if [{*g} - {'params'} for g in own] != [{*g} for g in notes['groups']]:
+        raise ValueError('the checkpoint does not fit the optimizer: it has other groups of '
+                         'parameters, or other settings')
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith('model.')})
     groups = []
     for settings, group in zip(notes['groups'], own):
@@ -151,7 +156,7 @@ def read_checkpoint(
         tensors, meta = read_safetensors(path)
         if 'sha256' not in meta or 'notes' not in meta:
             raise ValueError(f'{path} is no checkpoint of a training run')
-        notes = json.loads(meta['notes'])
+        notes = parse_json(meta['notes'], f'what {path} says of the training')
         if digest(tensors, notes) != meta['sha256']:
             raise ValueError(f'{path} was changed after it was written')
     except ValueError as e:
@@ -161,6 +166,34 @@ def read_checkpoint(
         raise ValueError(f'{e}; an older checkpoint lies beside it: resume={str(older)!r} goes on '
                          'from there') from None
     return tensors, notes
+
+# %% ../nbs/09_run.ipynb #bd797e78
+_kinds = dict(recipe=dict, config=dict, data=dict, groups=list, rows=list, lrs=list, epoch=int,
+              step=int, train_iter=int, smooth_count=int, images=int, seconds=Real)
+
+def _plain(value):
+    "Whether a value of a checkpoint's settings or rows is a number, or None."
+    return value is None or isinstance(value, Real) and math.isfinite(value)
+
+def _check_notes(path, tensors, notes):
+    "Raise `ValueError` unless notes are those of a training, of the model whose weights lie beside them."
+    if 'images' not in notes: raise ValueError(f'{path} is of an older version: begin anew')
+    for name, kind in _kinds.items():
+        value = notes.get(name)
+        number = isinstance(value, Real)
+        if not isinstance(value, kind) or number and not 0 <= value < 2**53:
+            raise ValueError(f'{path} says {name} is {str(value)[:40]}: begin anew')
+    settings = [v for g in notes['groups'] if isinstance(g, dict) for k, v in g.items()
+                if k != 'betas']
+    betas = [g.get('betas') for g in notes['groups'] if isinstance(g, dict)]
+    ok = len(betas) == len(notes['groups']) and all(map(_plain, settings + notes['lrs']))
+    ok = ok and all(isinstance(b, list) and len(b) == 2 and all(map(_plain, b)) for b in betas)
+    rows = [r for r in notes['rows'] if isinstance(r, dict) and all(map(_plain, r.values()))]
+    if not ok or len(rows) < len(notes['rows']) or len({tuple(r) for r in rows}) > 1:
+        raise ValueError(f'{path} holds a setting or a row of the history that is none: begin anew')
+    try: hold_against(notes['config'], {k[6:]: v for k, v in tensors.items() if k[:6] == 'model.'})
+    except ValueError as e: raise ValueError(f'{path}: {e}') from None
+
 
 # %% ../nbs/09_run.ipynb #8515fc73
 _owned = ('recipe.json', 'environment.json', 'history.csv', 'log.txt', 'checkpoint.safetensors',
@@ -177,6 +210,7 @@ class RunFolder:
         # where files are written; a folder within until an old run may be replaced
         self.path = self.home
         self.saved = None # (tensors, notes) of the checkpoint to go on from
+        self.source = None # its path
         self.lock = None
         self.begun = False
 
@@ -186,16 +220,17 @@ class RunFolder:
     def holds_run(self):
         "Whether a run of this kit wrote here. Runs from before the marker are known by their recipe and result."
         if (self.home/_marker).is_file(): return True
-        try: recipe = json.loads((self.home/'recipe.json').read_text(encoding='utf-8'))
+        try: recipe = read_json(self.home/'recipe.json')
         except (OSError, ValueError): return False
         files = [self.home/n for n in ('checkpoint.safetensors', 'result.json')]
-        return isinstance(recipe, dict) and {'dataset', 'model', 'epochs'} <= recipe.keys() and any(
-            f.is_file() for f in files)
+        known = {'dataset', 'model', 'epochs'} <= recipe.keys()
+        return known and any(f.is_file() for f in files)
     @property
     def finished(self):
-        "The recipe, as a dict, of the run that was finished here, or None."
-        try: return json.loads((self.home/'result.json').read_text(encoding='utf-8'))['recipe']
-        except (OSError, ValueError, KeyError, TypeError): return None
+        "(recipe as a dict, epochs) of the run that was finished here, or None."
+        try: result = read_json(self.home/'result.json')
+        except (OSError, ValueError): return None
+        return result.get('recipe'), result.get('epochs')
 
 # %% ../nbs/09_run.ipynb #8fe015b1
 @patch
@@ -259,6 +294,7 @@ def check(self:RunFolder,
     path = self.checkpoint if resume is True else Path(resume)
     if resume is True and not path.exists(): return                       # nothing there yet: begin
     tensors, notes = read_checkpoint(path)
+    _check_notes(path, tensors, notes)
     own = json.loads(recipe.to_json())
     was = notes['recipe']
     named = [*own, *(k for k in was if k not in own)]                     # an option that was on
@@ -268,10 +304,10 @@ def check(self:RunFolder,
         raise ValueError(f'the run in {self.home} was begun with another recipe: '
                          f'{"; ".join(changed)}. Give the '
                          'same one, another folder, or allow_changes=True')
-    if 'images' not in notes: raise ValueError(f'{path} is of an older version: begin anew')
     # nothing is left to do
-    if self.finished == own: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}
-    self.saved = tensors, notes
+    done = self.finished == (own, len(notes['rows']))
+    if done: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}
+    self.saved, self.source = (tensors, notes), path
 
 # %% ../nbs/09_run.ipynb #4a26725f
 @patch
@@ -285,8 +321,9 @@ def begin(self:RunFolder,
     if getattr(self, 'replaces', False):
         self.path = self.home/_new
         self.path.mkdir()
-    # of a half-made save
-    for leftover in self.home.glob('.checkpoint.safetensors.*'): leftover.unlink()
+    for name in (*_owned, _marker, _holder):                              # left by a half-made save
+        for leftover in self.home.glob(f'.{name}.' + '?'*8): leftover.unlink()
+    previous_checkpoint(self.checkpoint).with_suffix('.tmp').unlink(missing_ok=True)
     about = dict(kind='a run of dems_nb', files=_owned)
     write_atomic(self.home/_marker, json.dumps(about, indent=1).encode())
     write_atomic(self.path/'recipe.json', recipe.to_json().encode())
@@ -303,10 +340,10 @@ def save(self:RunFolder,
     "Write a checkpoint; the first one of a run that replaces another takes the other's place."
     write_checkpoint(self.checkpoint, tensors, notes)
     if self.path == self.home: return
+    os.replace(self.checkpoint, self.home/'checkpoint.safetensors')       # from here on it is there
     for name in ('result.json', 'model.safetensors', 'checkpoint.previous.safetensors'):
         (self.home/name).unlink(missing_ok=True)
-    for name in ('checkpoint.safetensors', 'recipe.json', 'environment.json', 'history.csv',
-                 'log.txt'):
+    for name in ('recipe.json', 'environment.json', 'history.csv', 'log.txt'):
         if (self.path/name).exists(): os.replace(self.path/name, self.home/name)
         else: (self.home/name).unlink(missing_ok=True)
     self.path = self.home
@@ -347,7 +384,7 @@ def finish(self:RunFolder,
 class NoFolder:
     "The twin of a `RunFolder` for a run that writes nothing."
     home = Path('.')
-    saved = None
+    saved = source = None
     begin = save = say = history = finish = close = noop
 
 # %% ../nbs/09_run.ipynb #0045e108
@@ -374,7 +411,7 @@ def open_folder(
     if rank_distrib():                                                    # the first process writes
         if resume: folder.check(recipe, resume, overwrite, allow_changes)
         reader = NoFolder()
-        reader.saved = folder.saved
+        reader.saved, reader.source = folder.saved, folder.source
         return reader
     folder.acquire()
     try: folder.check(recipe, resume, overwrite, allow_changes)
@@ -412,7 +449,8 @@ class Checkpoint(Callback):
         self.began = self.last = time.perf_counter()
         self.done = self.written = None
         if self.saved is None: return
-        restore_state(self.learn, *self.saved)
+        try: restore_state(self.learn, *self.saved)
+        except ValueError as e: raise ValueError(f'{self.folder.source}: {e}') from None
         self.position = self.saved[1]
         self.saved = None                                                 # it is used once
     def before_train(self):
@@ -476,14 +514,16 @@ def why_not_finite(
 
 @contextmanager
 def _stop_on_signal(checkpoint):
-    "While inside, SIGINT and SIGTERM ask the checkpoint to save and stop; a second one interrupts at once."
+    "While inside, SIGINT, SIGTERM and SIGHUP ask the checkpoint to save and stop; a second one interrupts at once."
     if checkpoint is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     def ask(number, frame):
         if checkpoint.asked: raise KeyboardInterrupt
         checkpoint.asked = number
-    old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, s) for s in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, s)]
+    numbers = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]       # as nohup asks
+    old = {n: signal.signal(n, ask) for n in numbers}
     try: yield
     finally:
         for number, handler in old.items(): signal.signal(number, handler)
@@ -645,7 +685,7 @@ def _check_architecture(recipe, model, dls):
 def _starting_model(recipe, dls, model, pretrained, saved):
     "The model a run begins with, None for a fresh one, and what to write down about where it came from."
     rates = dict(drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
-    if saved: return build_model({**saved[1]['config'], **rates}), saved[1]['pretrained']
+    if saved: return build_model({**saved[1]['config'], **rates}), saved[1].get('pretrained')
     if pretrained is None: return model, None
     if model is not None:
         raise ValueError('both a model and pretrained weights are given: give one of them')
@@ -677,6 +717,8 @@ def train(
     **data, # further arguments of `get_dls`, such as on_broken='skip' for image folders
 ) -> Learner: # trained: `.evaluation` is the final score, `.rows` the history, `.seconds` the time of training
     "Train by a recipe and score the result. Raises `FileExistsError`, or `ValueError` if a resumed run does not fit."
+    save_every = real_number('save_every', save_every)
+    if save_every < 0: raise ValueError(f'save_every is {save_every}: give seconds, 0 or more')
     device = _join_processes(device)
     folder = open_folder(out, recipe, pretrained, resume, overwrite, allow_changes)
     try:

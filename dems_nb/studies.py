@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'PlannedRun', 'ScoreOnlyLast', 'FewerScalesViT', 'PoolingViT', 'start_mixing',
            'list_variants', 'make_variant', 'EpochLosses', 'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10',
-           'ablations', 'positions', 'budget', 'compression', 'take_over', 'run_plans', 'run_study', 'main',
-           'TimeSteps', 'time_training', 'timebox', 'timebox_main']
+           'ablations', 'positions', 'budget', 'compression', 'show_budget', 'take_over', 'run_plans', 'run_study',
+           'main', 'TimeSteps', 'time_training', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
 import argparse, io, json, math, numpy as np, os, signal, subprocess, sys, time, torch
@@ -19,13 +19,15 @@ from fastai.learner import Learner
 from fastai.torch_core import default_device, set_seed
 from fastcore.basics import patch
 from torch import nn
+from .trust import read_json
 from .model import DEMSViT, count_cost, create_model
 from .weights import write_atomic
 from .datasets import dataset_facts
 from .data import Images, dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import run_result, train
-from .results import enter_run, read_ledger, read_row
+from .results import enter_run, frame, read_ledger, read_row
+from .commands import _command, _device
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
 @dataclass
@@ -57,7 +59,7 @@ def from_json(cls:PlannedRun,
 
 # %% ../nbs/18_studies.ipynb #77f7b034
 class ScoreOnlyLast(Callback):
-    "Score after the last epoch alone: before it, one picture stands in and its score is crossed out."
+    "Score after the last epoch alone; before it one picture stands in, its score crossed out."
     order = 53 # after the Recorder, before the log
     @property
     def last(self): return self.epoch == self.n_epoch - 1
@@ -91,7 +93,7 @@ class FewerScalesViT(DEMSViT):
 
 # %% ../nbs/18_studies.ipynb #59fb4ef8
 class PoolingViT(DEMSViT):
-    "A `DEMSViT` with nothing to learn in an interaction's place: the mean of each run of neighbours in a region."
+    "A `DEMSViT` that averages each run of neighbours in a region, in the place of interactions."
     def __init__(self,
         **kwargs # as for `DEMSViT`
     ):
@@ -188,7 +190,7 @@ def run_planned(
     run:PlannedRun, # what to train
     out, # the ledger's folder
     root=None, # folder to look for the data in first
-    runs=None, # folder for the runs' own folders, from which a stopped run goes on; by default none is kept
+    runs=None, # folder for runs' own folders, from which a stopped run goes on; by default none
 ) -> Path: # of its row
     "Train one planned run and write its row. No row is written before it is done."
     recipe = run.recipe
@@ -211,7 +213,7 @@ def run_planned(
 def _epochs(images, n): return max(1, round(images/n))
 
 def _light(**kw):
-    "What all runs of the studies share: batches of 50, which divide every size, and one-cycle training."
+    "What all runs share: batches of 50, which divide every size, and one-cycle training."
     return Recipe(**{**dict(dataset='fashionmnist', bs=50, schedule='one_cycle', flip=True,
                             shift=2), **kw})
 
@@ -269,7 +271,7 @@ def data_efficiency(
     seeds:int=3, # 0, 1, 2, …
     dataset:str='fashionmnist', # a name for `get_dls`
     sizes:tuple=(1_000, 4_000, 16_000, 60_000), # training images
-    tuned:tuple=(1_000, 16_000), # sizes at which the learning rate is tuned; each counts up to the next
+    tuned:tuple=(1_000, 16_000), # sizes with a tuned learning rate; each counts up to the next
     study:str='data_efficiency', # folder in the ledger
 ) -> list: # of `PlannedRun`: the tuning, and when that is in the ledger the comparison
     "Does the multi-scale model need less data than a plain ViT of the same width and depth?"
@@ -290,8 +292,8 @@ def ablations(
     rows:list, # of the ledger so far
     images:int=120_000, # images seen in a run
     seeds:int=3, # 0, 1, 2, …
-) -> list: # of `PlannedRun`, seed by seed; nothing before the learning rate is tuned by `data_efficiency`
-    "What does each part of the model do? `dems_nano` with one thing changed, on 4,000 images of Fashion-MNIST."
+) -> list: # of `PlannedRun`, seed by seed; nothing before `data_efficiency` is tuned
+    "What does each part do? `dems_nano` with one thing changed, 4,000 images of Fashion-MNIST."
     try: lr = chosen_lr(rows, 'data_efficiency', 'dems_nano', 4_000)
     except ValueError: return []
     base = _light(model='dems_nano', n_train=4_000, epochs=_epochs(images, 4_000), lr=lr)
@@ -322,8 +324,8 @@ def positions(
     rows:list, # of the ledger so far
     images:int=240_000, # images seen in a run; a tuning run sees half
     seeds:int=3, # 0, 1, 2, …
-) -> list: # of `PlannedRun`: group by group the tuning and the runs at 4,000 images, then all at 50,000
-    "What do fixed random positions cost, as the plain ViT beside the released model has them? On CIFAR-10."
+) -> list: # of `PlannedRun`: by group the tuning and 4,000 images, then all at 50,000
+    "What do fixed random positions cost, as the released plain ViT has them? On CIFAR-10."
     def compared(n, s, model, variant):
         light = _light(model=model, dataset='cifar10', n_train=n, epochs=_epochs(images, n), seed=s,
                        lr=_tuned_lr(rows, 'positions', model, variant))
@@ -357,8 +359,8 @@ def budget(
     rows:list, # of the ledger so far
     images:int=50_000, # images an epoch
     seeds:int=3, # at most so many
-) -> list: # of `PlannedRun`, the short budgets first; nothing before `positions` has tuned the learning rates
-    "Does the gap close as training gets longer? Both models on CIFAR-10, light and the paper's recipe."
+) -> list: # of `PlannedRun`, short budgets first; nothing before `positions` is tuned
+    "Does the gap close in longer training? CIFAR-10, light and the paper's augmentation."
     rates = _base_rates(rows)
     if rates is None: return []
     def paper(model, epochs, seed, stage='paper', variant='base'):
@@ -374,9 +376,10 @@ def budget(
                           for m in models]
             plans += [paper(m, epochs, s) for m in models]
     longest, few = _budgets[-1]
-    plans += [paper('vit_nano', _equal_macs(longest), s, 'paper_macs') for s in range(min(seeds, few))]
-    try: plans += [paper(m, longest, s, variant='pos_noise') for m in reversed(models)
-                   for s in range(min(seeds, few))]
+    last = range(min(seeds, few))
+    plans += [paper('vit_nano', _equal_macs(longest), s, 'paper_macs') for s in last]
+    try: plans += [paper(m, longest, s, variant='pos_noise')
+                   for m in reversed(models) for s in last]
     except ValueError: pass                                 # its learning rate is not tuned yet
     return plans
 
@@ -385,7 +388,7 @@ def compression(
     rows:list, # of the ledger so far
     images:int=1_200_000, # images seen in a run
     seeds:int=3, # 0, 1, 2, …
-) -> list: # of `PlannedRun`; nothing before `positions` has tuned the learning rates
+) -> list: # of `PlannedRun`; nothing before `positions` is tuned
     "Gentler compression of the regions, scored on 10,000 held-out training images of CIFAR-10."
     rates = _base_rates(rows)
     if rates is None: return []
@@ -404,6 +407,37 @@ def compression(
     return plans
 
 studies |= dict(positions=positions, budget=budget, compression=compression)
+
+# %% ../nbs/18_studies.ipynb #9e24c8f3
+def show_budget(
+    rows:list, # of the ledger; those of the study 'budget' are drawn
+    ax=None, # matplotlib's axes to draw into; by default new ones
+): # the axes
+    "Accuracy on CIFAR-10 against images seen, log axis: a point a seed, a line through the means."
+    import matplotlib.pyplot as plt
+    from dems_nb.visualize import SCALE_COLORS
+    if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
+    runs = [r for r in rows if r['study'] == 'budget' and r['variant'] == 'base']
+    styles = dict(light=('o', ':', 'light'), paper=('s', '-', 'the paper\'s recipe'),
+                  paper_macs=('^', 'none', 'the paper\'s recipe, equal multiply-adds'))
+    for color, model in zip(SCALE_COLORS, models):
+        for stage, (mark, line, label) in styles.items():
+            own = [r for r in runs if r['stage'] == stage and r['recipe']['model'] == model]
+            if not own: continue
+            seen = frame(own).groupby('images_seen').accuracy
+            points = frame(own)[['images_seen', 'accuracy']].to_numpy().T
+            ax.plot(*points, mark, color=color, alpha=.7, label=f'{model}, {label}')
+            ax.plot(seen.mean().index, seen.mean(), line, color=color)
+    done = [r['epochs'] for r in runs if r['stage'] != 'paper_macs']
+    counts = [f'{done.count(e)} of {most*len(models)*(2 if e < 100 else 1)} at {e*.05:g} M'
+              for e, most in _budgets]
+    ax.set(xscale='log', ylabel='test accuracy, %',
+           xlabel=f'images seen\nruns so far: {", ".join(counts)}')
+    ax.set_xticks([e*50_000 for e, _ in _budgets], [f'{e*50_000:,}' for e, _ in _budgets])
+    ax.minorticks_off()
+    ax.grid(alpha=.3)
+    if ax.lines: ax.legend(fontsize=9)
+    return ax
 
 # %% ../nbs/18_studies.ipynb #3b7e91d4
 def take_over(
@@ -431,7 +465,7 @@ def _worker():
     run_planned(PlannedRun.from_json(run), out, root or None, runs or None)
 
 def _in_another_process(run, out, root, threads, runs, say, children):
-    "Run one planned run in a process of its own, in the set `children` meanwhile; True if its row came."
+    "Run a planned run in another process, in the set `children` meanwhile; True if its row came."
     code, start = 'from dems_nb.studies import _worker; _worker()', time.perf_counter()
     arguments = [run.to_json(), str(out), str(root or ''), str(threads), str(runs or '')]
     child = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *arguments],
@@ -456,7 +490,7 @@ def run_plans(
     say=print, # called with a line a run
     runs='runs/studies', # folder for the runs' own folders, from which a stopped run goes on
 ) -> list: # names of the runs that failed
-    "Run what is planned and not there, some at a time, in the order given; a `SystemExit` stops them too."
+    "Run what is planned and not there, in the order given; a `SystemExit` stops them too."
     rows = read_ledger(out)
     missing, children = _pending(plans, rows), set()
     todo = [p for p in missing if take_over(p, rows, out) is None]
@@ -481,14 +515,18 @@ def run_study(
     runs='runs/studies', # folder for the runs' own folders, from which a stopped run goes on
     **changes, # `images`, `seeds`: other sizes than the studies' own
 ) -> list: # names of the runs that failed
-    "Work through studies; rows that are there are not run again. Raises `ValueError` for an unknown study."
+    "Work through studies; what has a row is not run again. Raises `ValueError` for an unknown one."
     for n in names:
         if n not in studies:
             raise ValueError(f'unknown study {n!r}: the known ones are {", ".join(studies)}')
     failed = []
     for n in names:
         while True:
-            plans = [p for p in studies[n](read_ledger(out), **changes) if p.name not in failed]
+            planned = studies[n](read_ledger(out), **changes)
+            if not planned and not failed:
+                raise ValueError(f'{n} has nothing to run yet: it takes the learning rate that '
+                                 f'data_efficiency finds, so run dems_study data_efficiency first')
+            plans = [p for p in planned if p.name not in failed]
             if not _pending(plans, read_ledger(out)): break
             failed += run_plans(plans, out, processes, threads, root, say, runs)
     return failed
@@ -516,14 +554,16 @@ def main(
                    help='folder for the state of runs, from which a stopped one goes on '
                         '(default: %(default)s)')
     a = p.parse_args(argv)
+    for name in ('processes', 'threads', 'images', 'seeds'):
+        if (n := getattr(a, name)) is not None and n < 1: p.error(f'--{name} is {n}: give 1 or more')
     changes = {k: getattr(a, k) for k in ('images', 'seeds') if getattr(a, k)}
     say = lambda line: print(f'{time.strftime("%H:%M:%S")}  {line}', flush=True)
     def stop(number, frame): raise SystemExit(128 + number)
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
+    def go(argv):
         return bool(run_study(a.study, a.out, a.processes, a.threads, a.data_path, say, a.runs,
                               **changes))
-    except ValueError as e: p.error(str(e))
+    old = signal.signal(signal.SIGTERM, stop)
+    try: return _command(go, 'dems_study', argv or [])
     finally: signal.signal(signal.SIGTERM, old)
 
 # %% ../nbs/18_studies.ipynb #7b1ab6db
@@ -578,7 +618,7 @@ def timebox(
     root=None, # folder to look for the data in first
     say=print, # called with what was decided
 ) -> Learner: # trained and scored
-    "Train as many epochs as fit; interrupted, the same call goes on. Raises `ValueError` if none fits."
+    "Train as many epochs as fit; interrupted, a call goes on. Raises `ValueError` if none fits."
     began, plan = time.perf_counter(), Path(out)/'timebox.json'
     if not plan.exists():
         took = time_training(recipe, device, root)
@@ -591,7 +631,10 @@ def timebox(
         warmup = min(10, epochs//10) if recipe.warmup else 0
         chosen = asdict(replace(recipe, epochs=epochs, warmup=warmup))
         write_atomic(plan, json.dumps(dict(recipe=chosen, **took, minutes=minutes)).encode())
-    chosen = Recipe(**json.loads(plan.read_text(encoding='utf-8'))['recipe'])
+    chosen = read_json(plan).get('recipe')
+    try: chosen = Recipe(**chosen)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f'{plan} holds no recipe ({e}): delete it to plan anew') from None
     return train(chosen, out, resume=True, device=device, root=root, bar=False)
 
 
@@ -614,8 +657,8 @@ def timebox_main(
     p.add_argument('--output_dir', required=True, help='folder of the run')
     p.add_argument('--data_path', help='folder to look for the data in first (default: the known '
                                        'folders, else download)')
-    p.add_argument('--device', help='where to train, such as cpu or cuda (default: the best there '
-                                    'is)')
+    p.add_argument('--device', type=_device, help='where to train, such as cpu or cuda (default: '
+                                                  'the best there is)')
     p.add_argument('--ledger', help='enter the finished run into the ledger in this folder '
                                     '(default: do not)')
     a = p.parse_args(argv)
@@ -624,7 +667,8 @@ def timebox_main(
 # %% ../nbs/18_studies.ipynb #e91a0b2b
 def _timebox(a, parser):
     "What `dems_timebox` does with its flags."
-    try:
+    if not 0 < a.minutes < 1e6: parser.error(f'--minutes is {a.minutes}: give minutes above 0')
+    def go(argv):
         r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train,
                             compile=a.compile)
         timebox(r, a.output_dir, a.minutes, a.device, a.data_path)
@@ -633,5 +677,5 @@ def _timebox(a, parser):
             dls = recipe_dls(Recipe.from_json(text), 'cpu', a.data_path)
             print(enter_run(a.output_dir, a.ledger, 'reproduction', 'pretrain',
                             dataset_checksum(dls)))
-    except (ValueError, OSError) as e: parser.error(str(e))
-    return 0
+        return 0
+    return _command(go, 'dems_timebox', [])

@@ -8,6 +8,7 @@ __all__ = ['sincos_position_embedding', 'PatchEmbed', 'FactorizedPatchEmbed', 'M
 # %% ../nbs/01_tokenizer.ipynb #4f735d83
 import torch
 from torch import nn
+from .trust import name_arguments
 from .layout import TokenLayout
 
 # %% ../nbs/01_tokenizer.ipynb #4726500a
@@ -98,3 +99,6 @@ class MultiScaleTokenizer(nn.Module):
         raise ValueError(f'an image batch of shape {tuple(x.shape)} does not fit this model, '
                          f'which takes (batch, {shape[0]}, {side}, {side}): resize the images, '
                          'or make the model with their image_size and in_chans')
+
+# %% ../nbs/01_tokenizer.ipynb #f4d7663c
+name_arguments(globals())

@@ -207,7 +207,7 @@ def _choices(model, images, labels, classes):
     S, channels = model.layout.image_size, model.config['in_chans']
     if images is None:
         sample = sample_images(20, S)
-        names = sample.y.tolist() if list(classes) == fashion_classes else [None]*20
+        names = sample.y.tolist() if tuple(classes) == fashion_classes else [None]*20
         return sample.x.expand(-1, channels, -1, -1), names
     if not len(images):
         raise ValueError('images is empty: give at least one picture, or leave it out')
@@ -261,7 +261,7 @@ def explore(
                          'give a smaller model, or a larger limit')
     x, names = _choices(model, images, labels, classes)
     start = min(9, len(x) - 1) if images is None else 0
-    heel = images is None and classes == fashion_classes
+    heel = images is None and tuple(classes) == fashion_classes
     kind = 'DEMS-ViT' if model.config['arch'] == 'dems' else 'plain ViT'
     data = dict(_geometry(model.layout), **_statistics(model), config=model.config,
                 classes=classes, labels=names, title=title or f'A {kind}, live',

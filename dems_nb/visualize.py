@@ -14,6 +14,7 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from .trust import name_arguments
 from .layout import TokenLayout
 from .model import ViT
 from .augment import Augment, AugmentSchedule
@@ -552,3 +553,6 @@ def show_confusion(
         text_kw=dict(fontsize=7))
     ax.set(xlabel='given', ylabel='true'); plt.setp(ax.get_xticklabels(), ha='right')
     return fig
+
+# %% ../nbs/08_visualize.ipynb #1fdc13b0
+name_arguments(globals())

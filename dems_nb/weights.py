@@ -14,7 +14,7 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
 from torch import nn
 from .model import ViT, build_model, create_model
-from .trust import hold_against, open_pth
+from .trust import hold_against, name_arguments, open_pth
 from .zoo import fetch, zoo, zoo_entry, zoo_files
 
 # %% ../nbs/04_weights.ipynb #137ec747
@@ -461,3 +461,6 @@ def start_from(
         state |= {k: v for k, v in model.state_dict().items() if k.startswith('head.')}
     _fit(model, state)
     return model.train()
+
+# %% ../nbs/04_weights.ipynb #3d55d86d
+name_arguments(globals())

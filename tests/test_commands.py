@@ -27,13 +27,14 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
     (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == '
                                       '"__main__": sys.exit(main())\n')
-    for flags, said in (('--epochs 0', 'epochs is 0'), ('--finetune_epochs -1', 'epochs is -1'),
+    for flags, said in (('--epochs 0', 'epochs is 0'),
+                        ('--finetune_epochs -1', '--finetune_epochs is -1'),
                         ('--device gpu', 'gpu')):
         done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo',
                                *flags.split()], cwd=here,
                               env={**os.environ, 'PYTHONPATH': str(root)},
                               capture_output=True, text=True, timeout=600)
-        assert done.returncode == 1 and done.stderr.startswith(
+        assert done.returncode == 2 and done.stderr.startswith(
             'dems_demo: error: ') and said in done.stderr and done.stderr.count(
                 '\n') == 1, done.stderr
         assert not done.stdout and not any(here.iterdir())

@@ -31,16 +31,19 @@ def runs(tmp_path_factory):
     return [go(n, f/str(n), *plain.split()) for n in (1, 2)]
 
 def test_two_processes_are_one(runs):
-    "Weights within 1e-4: 20 steps of AdamW, whose first steps have the size of the learning rate whatever the gradient's, so that a sum rounded otherwise shows."
+    """Weights within 1e-4, after 20 steps.
+
+    AdamW's first steps have the size of the learning rate, whatever the gradient's, so that a sum
+    rounded otherwise shows.
+    """
     (one, r1, _), (two, r2, said) = runs
     moved = max(v.abs().max().item() for v in two.values())
     assert moved > .1 and apart(one, two) < 1e-4
-    assert (r1['accuracy'], r1['data']['n_scored']) == (r2['accuracy'],
-                                                        r2['data']['n_scored']) and r2['data']['n_scored'] == 110
-    assert r2['loss'] == pytest.approx(r1['loss'],
-                                       rel=1e-4) and (r1['processes'],
-                                                      r2['processes']) == (
-                                                          1, 2) and r1['images_seen'] == r2['images_seen'] == 1280
+    assert r1['accuracy'] == r2['accuracy']
+    assert r1['data']['n_scored'] == r2['data']['n_scored'] == 110
+    assert r2['loss'] == pytest.approx(r1['loss'], rel=1e-4)
+    assert (r1['processes'], r2['processes']) == (1, 2)
+    assert r1['images_seen'] == r2['images_seen'] == 1280
 
 def test_only_the_first_process_writes_and_speaks(runs):
     said = runs[1][2]
@@ -55,12 +58,15 @@ class Spy(R.Callback):
     order = 30
     def after_step(self): steps.append(len(self.y))
     def after_fit(self): self.learn.opt_state = None
-learn = R.train(L.Recipe(n_train=640, holdout=110, bs=64, epochs=1, augment='paper', mixup=.8, cutmix=1., drop_path=.2, precision='fp32'), device='cpu', bar=False, cbs=[Spy()])
+recipe = L.Recipe(n_train=640, holdout=110, bs=64, epochs=1, augment='paper', mixup=.8, cutmix=1.,
+                  drop_path=.2, precision='fp32')
+learn = R.train(recipe, device='cpu', bar=False, cbs=[Spy()])
 flat = torch.cat([p.detach().flatten() for p in learn.model.parameters()])
 both = [torch.zeros_like(flat) for _ in range(2)]
 dist.all_gather(both, flat)
 counts = [None, None]
-dist.all_gather_object(counts, (steps, learn.evaluation.accuracy, learn.evaluation.n, [dl.dataset.y.shape[0] for dl in learn.dls.loaders]))
+sizes = [dl.dataset.y.shape[0] for dl in learn.dls.loaders]
+dist.all_gather_object(counts, (steps, learn.evaluation.accuracy, learn.evaluation.n, sizes))
 first = [None, None]
 x = learn.dls.train.one_batch()[0]
 dist.all_gather_object(first, x)
@@ -71,7 +77,7 @@ if rank_distrib() == 0:
     print('ALL GOOD')
 '''
 def test_each_process_sees_its_half_and_ends_with_the_same_weights(tmp_path):
-    "With augmentation, mixing and drop path: gradients are averaged, so the weights stay equal to the bit."
+    "Augmentation, mixup, drop path: gradients are averaged, so the weights stay equal to the bit."
     (tmp_path/'check.py').write_text(CHECK)
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run',
@@ -82,7 +88,7 @@ def test_each_process_sees_its_half_and_ends_with_the_same_weights(tmp_path):
     assert done.returncode == 0 and 'ALL GOOD' in done.stdout, done.stdout + done.stderr[-3000:]
 
 def test_resume_in_two_processes(tmp_path):
-    "A run of two processes, stopped by losing its second epoch's checkpoint, goes on to the same weights."
+    "A run of two processes that lost its second epoch's checkpoint goes on to the same weights."
     from dems_nb import learner as L, run as R
     whole = go(2, tmp_path/'whole', '--save_every', '0')[0]
     # in the last epoch, after its last step

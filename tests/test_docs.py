@@ -1,8 +1,9 @@
 "The site: every page and every public name is there, and nothing is asked of the network."
-import ast, html, importlib.util, json, pkgutil, pytest, re, subprocess, sys
+import ast, html, importlib.util, json, os, pkgutil, pytest, re, subprocess, sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import dems_nb
+from filelock import FileLock
 from draw_images import NoBrowser, chromium
 
 root = Path(__file__).parent.parent
@@ -14,13 +15,18 @@ modules = sorted(m.name for m in pkgutil.iter_modules(dems_nb.__path__) if m.nam
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
-    "The built site; warnings are errors."
+    "The site, built once for all processes of a run; warnings are errors."
     if not all(importlib.util.find_spec(m) for m in ('sphinx', 'myst_nb', 'furo')):
         pytest.skip(f'the site needs Sphinx: {build.INSTALL}')
-    out = tmp_path_factory.mktemp('site')
-    done = subprocess.run([sys.executable, '-W', 'ignore', str(root/'docs/build.py'), str(out)],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent
+    out = folder/'site'
+    with FileLock(folder/'site.lock'):
+        if not (out/'built').exists():
+            command = [sys.executable, '-W', 'ignore', str(root/'docs/build.py'), str(out)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+            (out/'built').touch()
     return out/'html'
 
 # before any building

@@ -109,11 +109,11 @@ RUN = f'''(e, pictures) => pictures.map(text => {{
 
 @pytest.mark.parametrize('name', MODELS)
 def test_every_stage_is_pytorchs(page, name):
-    "100 pictures and 20 of noise: the largest difference, in units of its stage's largest number."
+    "30 pictures and 10 of noise: the largest difference, in units of its stage's largest number."
     model = MODELS[name]()
     c, S = model.config['in_chans'], model.layout.image_size
-    noise = torch.randint(0, 256, (20, c, S, S), dtype=torch.uint8)
-    pictures = torch.cat([sample_images(100, S).x.expand(-1, c, -1, -1), noise])
+    noise = torch.randint(0, 256, (10, c, S, S), dtype=torch.uint8)
+    pictures = torch.cat([sample_images(30, S).x.expand(-1, c, -1, -1), noise])
     pages = dict(float=1e-5, half=1e-3)
     explorers = open_explorers(page, *(explore(model, names(model), precision=p) for p in pages))
     worst, largest = {p: {} for p in pages}, {}

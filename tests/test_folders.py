@@ -24,7 +24,7 @@ def make(root, train=(('a', 3), ('b', 2)), val=(('a', 1), ('b', 1)), size=(20, 1
     return root
 
 def load(root, size=16, crop=False, canvas=24, workers=2, **kw):
-    "(training pictures, scored pictures, class names, the training pictures as scored: a function)."
+    "(training pictures, scored pictures, class names, a function: training pictures as scored)."
     s = F.read_folder(root, image_size=size, crop=crop, canvas=canvas, workers=workers, **kw)
     return s.train, s.test, list(s.classes), s.as_scored
 
@@ -540,7 +540,7 @@ def test_progress_has_a_bar(where, monkeypatch, capsys):
 # the tutorial
 
 def messy(root):
-    "What real folders hold: pictures of several kinds and sizes, in folders of folders, and others."
+    "What real folders hold: pictures of several kinds and sizes, in folders of folders; others."
     for split, n in (('train', 8), ('val', 4)):
         for c in ('red things', 'Grüne Äpfel', 'blau'):
             for i in range(n):
@@ -570,9 +570,12 @@ def test_the_tutorial_runs_on_a_folder_of_ones_own(tmp_path, capsys):
         if c['cell_type'] == 'markdown':
             if s.startswith('## '): left_out = s.startswith('## A broken file')
             continue
-        if 'def write_picture' in s: space['root'] = messy(tmp_path/'mine')
+        if 'def write_picture' in s:
+            space['root'] = messy(tmp_path/'mine')
+            space['new'] = space['root']/'val'
         elif not left_out: exec(s.replace('epochs=16', 'epochs=1'), space); ran += 1
     assert ran > 10 and space['names'] == ['Grüne Äpfel', 'blau', 'red things']
+    assert len(space['table'].read_text(encoding='utf-8').splitlines()) == 13
     assert re.search(
         r'^val/blau +4 pictures such as IMG 0.jpg \(20, 60\)$', capsys.readouterr().out, re.M
     )

@@ -1,4 +1,4 @@
-"Parity with the released model: the same weights and the same image give the same numbers, forward and backward."
+"Parity with the released model: the same weights and image give the same numbers, both ways."
 import json, pytest, torch
 from pathlib import Path
 from dems_nb.weights import load_released, read_safetensors, save_model, load_model
@@ -47,7 +47,7 @@ def test_parity_notices_a_changed_weight(key):
     with pytest.raises(AssertionError): assert_close(logits, t['out.logits'], 'logits')
 
 def test_the_last_bias_of_an_interaction_does_nothing():
-    "It adds the same number to every token's score, and the softmax over tokens takes it away again."
+    "It adds one number to every token's score, and the softmax over tokens takes it away again."
     def change(sd): sd['mlp1.fc3.bias'] += torch.randn_like(sd['mlp1.fc3.bias']); return sd
     t, *_, logits, _ = run('micro32', change)
     assert_close(logits, t['out.logits'], 'logits')

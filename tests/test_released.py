@@ -17,8 +17,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    "One file of full size for each of Ti and S, for CIFAR, and a Ti for grey pictures given three times."
-    tmp, made = tmp_path_factory.mktemp('pth'), {}
+    "Files of full size: a Ti of 100 classes, an S and a Ti of 10; the Ti serves for grey sets too."
+    tmp = tmp_path_factory.mktemp('pth')
+    made = dict(folder=tmp)
     for name, model, n in (('ti100', 'dems_tiny', 100), ('s10', 'dems_small', 10),
                            ('ti10', 'dems_tiny', 10)):
         torch.manual_seed(n)
@@ -69,9 +70,10 @@ def test_all_fourteen(files, few, tmp_path, monkeypatch, capsys):
     assert scored == ['dems_tiny/cifar100', 'dems_tiny/fashionmnist', 'dems_tiny/emnist',
                       'dems_small/cifar10']
     assert all(re.search(r'paper \d\d\.\d\d %, here \d+\.\d\d% of 6 \(', lines[n]) for n in scored)
-    for name, part in {'dems_tiny/cifar10': 'Open https', 'dems_small/cifar100': 'Too many users',
-                       'dems_small/emnist': 'listed for dems_tiny/emnist as well',
-                       'dems_tiny/cifar100-finetuned': 'tells 10 classes apart and cifar100 has 100'}.items():
+    reasons = {'dems_tiny/cifar10': 'Open https', 'dems_small/cifar100': 'Too many users',
+               'dems_small/emnist': 'listed for dems_tiny/emnist as well',
+               'dems_tiny/cifar100-finetuned': 'tells 10 classes apart and cifar100 has 100'}
+    for name, part in reasons.items():
         assert 'not scored: ' in lines[name] and part in lines[name]
     assert all(root == 'data' and kw['train'] is False and kw['bs'] == 4 for _, root, kw in few)
     rows = results.read_ledger(tmp_path/'ledger', 'released')
@@ -101,6 +103,18 @@ def test_a_row_says_what_was_done(files, few, monkeypatch):
 def test_grey_pictures_three_times(files, few, monkeypatch):
     with drive(served(files), monkeypatch): row = R.score_released('dems_tiny/emnist', device='cpu')
     assert row['channels'] == 'grey three times' and row['data']['n_scored'] == 6
+
+def test_which_of_emnists_two_the_file_is(files, few, monkeypatch):
+    "One file is listed for Ti and S. Whichever it is, its shapes say so, and the other's line does."
+    said = {}
+    for held, other, data in (('tiny', 'small', files['ti10']), ('small', 'tiny', files['s10'])):
+        monkeypatch.setenv('DEMS_ZOO', str(files['folder']/held))
+        both = {Z.zoo['dems_tiny/emnist'].file_id: ('large', data)}
+        with drive(both, monkeypatch):
+            found = R.reproduce(['dems_tiny/emnist', 'dems_small/emnist'], device='cpu',
+                                say=lambda line: said.setdefault((held, line.split()[0]), line))
+        assert isinstance(found[f'dems_{held}/emnist'], dict)
+        assert f'listed for dems_{held}/emnist as well' in said[held, f'dems_{other}/emnist']
 
 def test_whole_batches_are_the_first_pictures():
     from dems_nb.results import Evaluation

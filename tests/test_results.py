@@ -5,18 +5,22 @@ from pathlib import Path
 from hypothesis import given, settings, strategies as st
 from dems_nb import results as R, studies as S
 from dems_nb.learner import Recipe
+from dems_nb.run import Interrupted, open_folder, read_checkpoint, train
+from fastai.callback.core import Callback
 from dems_nb.zoo import zoo
 
 root = Path(__file__).parent.parent
 ledger = root/'results/ledger'
 files = sorted(ledger.glob('*/*.json'))
-# every output of theirs comes from the ledger
-studies = [p for n in ('data_efficiency', 'ablations')
-           if (p := root/'nbs/tutorials'/f'{n}.ipynb').exists()]
+# the pages of the studies: every output of theirs comes from the ledger
+page_of = dict(data_efficiency='data_efficiency', cifar10='data_efficiency', ablations='ablations',
+               positions='baseline', budget='baseline')
+studies = [root/'nbs/tutorials'/f'{n}.ipynb' for n in dict.fromkeys(page_of.values())]
 
-def test_a_study_has_a_page_if_it_has_rows():
-    assert {p.stem for p in studies} == {p.parent.name
-                                         for p in files} & {'data_efficiency', 'ablations'}
+def test_a_study_with_rows_has_a_page():
+    for name in {p.parent.name for p in files} & S.studies.keys():
+        text = (root/'nbs/tutorials'/f'{page_of[name]}.ipynb').read_text(encoding='utf-8')
+        assert f"'{name}'" in text, name
 
 def git(*args):
     try:
@@ -49,7 +53,8 @@ def test_every_row_names_a_commit_of_this_history():
 
 def test_nothing_was_tuned_on_the_test_set():
     for r in R.read_ledger(ledger):
-        assert (r['stage'] == 'tune') == (r['scored_on'] == 'holdout'), r['recipe_hash']
+        held = r['stage'] == 'tune' or r['study'] == 'compression'
+        assert held == (r['scored_on'] == 'holdout'), r['recipe_hash']
         # scored once
         if r['study'] in S.studies:
             assert r['best']['epoch'] == r['epochs'] and r['best']['accuracy'] <= 1
@@ -223,7 +228,7 @@ def test_a_killed_study_goes_on(tmp_path):
     code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from '
             'dems_nb.learner import Recipe;r = Recipe(n_train=200, epochs=2, bs=50);'
             'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", '
-            f'replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r})')
+            f'replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r}, runs=None)')
     # -u: or its lines stay in a buffer
     p = subprocess.Popen([sys.executable, '-u', '-W', 'ignore', '-c', code], stdout=subprocess.PIPE,
                          text=True, start_new_session=True)
@@ -234,9 +239,52 @@ def test_a_killed_study_goes_on(tmp_path):
     first = list(tmp_path.rglob('*.json'))
     assert len(first) == 1 and R.read_ledger(tmp_path)
     stamp, said = first[0].stat().st_mtime_ns, []
-    assert S.run_plans([sample(), sample(1)], tmp_path, say=said.append) == []
+    assert S.run_plans([sample(), sample(1)], tmp_path, say=said.append, runs=None) == []
     assert said[0] == '1 of 2 runs to do' and first[0].stat().st_mtime_ns == stamp
     assert sorted(r['seed'] for r in R.read_ledger(tmp_path)) == [0, 1]
+
+endless = '''
+import sys
+from dems_nb import studies as S
+from dems_nb.learner import Recipe
+plan = S.PlannedRun('example', 'images', Recipe(n_train=200, epochs=10_000, bs=50))
+S.studies['example'] = lambda rows: [plan]
+raise SystemExit(S.main(['example', '--out', sys.argv[1], '--runs', sys.argv[2]]))
+'''
+
+@pytest.mark.skipif(os.name != 'posix', reason='Windows has no SIGTERM to catch')
+def test_a_stopped_driver_stops_its_runs(tmp_path):
+    "SIGTERM to the driver alone: the run under way saves its state and ends, and so does the driver."
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', endless, str(tmp_path/'ledger'),
+                          str(tmp_path/'runs')], stdout=subprocess.PIPE, text=True,
+                         start_new_session=True)
+    try:
+        began, log = time.monotonic(), f'{sample(epochs=10_000).name}/log.txt'
+        while not (f := tmp_path/'runs/example'/log).exists() or 'epoch' not in f.read_text():
+            assert p.poll() is None and time.monotonic() - began < 600
+            time.sleep(.1)
+        p.send_signal(signal.SIGTERM)
+        said, _ = p.communicate(timeout=300)
+    finally:
+        try: os.killpg(p.pid, signal.SIGKILL)
+        except ProcessLookupError: pass
+    assert p.returncode == 128 + signal.SIGTERM and 'stopped by SIGTERM after epoch' in said
+    saved = read_checkpoint(f.parent/'checkpoint.safetensors')[1]
+    assert saved['epoch'] >= 1 and not (tmp_path/'ledger').exists()
+    open_folder(f.parent, sample(epochs=10_000).recipe, resume=True).close()   # nobody holds it
+
+def test_a_resumed_run_has_the_losses_of_all_its_epochs(tmp_path):
+    class StopAfterTwo(Callback):
+        order = 60
+        def after_epoch(self):
+            if self.epoch == 1: self.learn.checkpoint.asked = signal.SIGTERM
+    plan = sample(epochs=4)
+    run = tmp_path/'runs/example'/plan.name
+    with pytest.raises(Interrupted):
+        train(plan.recipe, run, bar=False, cbs=[S.ScoreOnlyLast(), StopAfterTwo()])
+    stopped = R.read_row(S.run_planned(plan, tmp_path/'a', runs=tmp_path/'runs'))
+    whole = R.read_row(S.run_planned(plan, tmp_path/'b'))
+    assert stopped['train_losses'] == whole['train_losses'] and stopped['loss'] == whole['loss']
 
 def test_half_a_row_is_never_there(tmp_path, monkeypatch):
     "A run that fails before its end leaves nothing."

@@ -1,4 +1,4 @@
-"Small trainings give the weights they have given before, to the last bit: whatever changes that is a change of results."
+"Small trainings give the weights that they gave before, to the last bit: else results change."
 import hashlib, json, os, pytest, subprocess, sys, torch
 from pathlib import Path
 
@@ -25,7 +25,8 @@ tmp = Path(tempfile.mkdtemp())
 small = dict(n_train=160, holdout=100, bs=32, precision='fp32')
 runs = dict(light=(Recipe(epochs=2, **small), {}),
             paper=(Recipe.pretrain('dems_nano', 'sample', epochs=2, **small), {}),
-            finetune=(Recipe.finetune('dems_nano', 'sample', epochs=2, **small), dict(pretrained=tmp/'paper')),
+            finetune=(Recipe.finetune('dems_nano', 'sample', epochs=2, **small),
+                      dict(pretrained=tmp/'paper')),
             plain=(Recipe.pretrain('vit_nano', 'sample', epochs=1, **small), {}))
 found = {}
 for name, (recipe, more) in runs.items():

@@ -114,6 +114,14 @@ def test_the_viewer_in_every_output_format():
     assert bundle['text/html'].count('</script>') == 1
     assert not re.search(r'<script[^>]', bundle['text/html'].replace('<script>', ''))
 
+@pytest.mark.parametrize('classes', [tuple(fashion_classes), list(fashion_classes)])
+def test_the_explorer_names_what_is_on_its_own_pictures(classes):
+    data = explore(load_bundled(), classes).data
+    assert data['labels'] == sample_images(20).y.tolist()
+    assert data['subject'] == 'the heel of a boot'
+    other = explore(load_bundled(), [f'class {i}' for i in range(10)]).data
+    assert other['labels'] == [None]*20 and other['subject'] == 'the lower right corner'
+
 def test_the_viewer_refuses():
     with pytest.raises(ValueError, match='give model.layout'):
         view_tokens(picture(32), TokenLayout(), create_model('dems_nano', in_chans=1))
