@@ -267,7 +267,8 @@ def decode(self:DeviceDL, b): # a batch
 
 @patch
 def _decode_batch(self:DeviceDL, b, max_n=9, full=True):
-    names = [[Category(self.vocab[int(i)]) for i in y[:max_n]] for y in b[1:]]
+    plain = [name.replace('$', r'\$') for name in self.vocab]      # no formula for matplotlib
+    names = [[Category(plain[int(i)]) for i in y[:max_n]] for y in b[1:]]
     return L(zip(b[0][:max_n], *names))
 
 @patch

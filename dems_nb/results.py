@@ -170,7 +170,7 @@ def enter_run(
     stage:str, # its part of the study
     checksum:str=None, # of the data, if the run did not note it
 ) -> Path: # of the new row
-    "Copy a run's result into a ledger. Raises `ValueError` for no row, `FileExistsError` if one is there."
+    "Copy a run's result into a ledger. Raises `ValueError`, or `FileExistsError` for a row there."
     run = Path(run)
     result = read_json(run/'result.json')
     row = dict(study=study, stage=stage, variant='base', **result)
@@ -178,7 +178,8 @@ def enter_run(
         row['data']['checksum'] = row['data'].get('checksum') or checksum
     recipe = check_row(row, f'{run.name}/result.json')['recipe']
     size = int(row['data']['n_train'])
-    name = (f'{stage}-{recipe["model"]}-{recipe["dataset"]}-n{size}-s{row["seed"]}-{row["recipe_hash"]}')
+    name = (f'{stage}-{recipe["model"]}-{recipe["dataset"]}-n{size}-s{row["seed"]}-'
+            f'{row["recipe_hash"]}')
     path = Path(ledger)/study/f'{name}.json'
     if path.exists():
         raise FileExistsError(f'{study}/{path.name} is in the ledger: remove it first to enter the '
@@ -218,7 +219,7 @@ def paired(
     a:list, # rows of one kind, different seeds
     b:list, # rows of the other kind
 ) -> tuple: # (mean of a minus b, half its 95 % interval, seeds), in points
-    "The difference in accuracy between two kinds of run, seed by seed. Raises `ValueError` if a seed stands twice."
+    "The difference in accuracy seed by seed. Raises `ValueError` if a seed stands twice."
     for rows in (a, b):
         seeds = [r['seed'] for r in rows]
         if len(set(seeds)) < len(seeds):
@@ -245,7 +246,7 @@ def say_difference(
     return f'differs by {points} ± {half:.1f} points over {seeds} seeds: {verdict}'
 
 # %% ../nbs/13_results.ipynb #ce84f7a6
-def published() -> pd.DataFrame: # columns: model, stage, dataset, epochs, batch, accuracy (%), source
+def published() -> pd.DataFrame: # model, stage, dataset, epochs, batch, accuracy (%), source
     "Every published accuracy of this model: the paper's table, and one independent run."
     epochs = dict(pretrain=800, finetune=100)
     sets = list(dict.fromkeys(e.dataset for e in zoo.values()))
@@ -314,7 +315,7 @@ def percentages(
 def known_numbers(
     folder, # `results` in a checkout
 ) -> list: # of floats, in %
-    "Every accuracy and interval end in the results, the ledger's and those from before it, and every published one."
+    "Every accuracy and interval end in the results, and every published one."
     out, folder = [*published().accuracy, *reported_cifar10().accuracy], Path(folder)
     for p in sorted(folder.rglob('*.json')):
         r = json.loads(p.read_text(encoding='utf-8'))

@@ -30,7 +30,7 @@ from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, evaluate, fit_recipe, make_learner, recipe_dls
 
 # %% ../nbs/09_run.ipynb #cbc541d0
-def _bare(model): return getattr(model, 'module', model)  # without the wrapper of distributed training
+def _bare(model): return getattr(model, 'module', model) # without distributed training's wrapper
 
 def state_tensors(
     learn:Learner, # under way
@@ -65,7 +65,7 @@ def state_notes(
 
 # %% ../nbs/09_run.ipynb #4010ff01
 def _optimizer_state(learn, tensors):
-    "The optimizer's averages by parameter, held against the parameters. Raises `ValueError` for what does not fit."
+    "The optimizer's averages by parameter. Raises `ValueError` for what does not fit these."
     parameters = [p for g in learn.opt.opt.param_groups for p in g['params']]
     state = {}
     for name, t in tensors.items():
@@ -85,7 +85,7 @@ def _optimizer_state(learn, tensors):
     return state
 
 def _check_weights(model, tensors):
-    "Raise `ValueError` unless the checkpoint's weights are those of the model, by name, shape and type."
+    "Raise `ValueError` unless the weights are the model's, by name, shape and type."
     own = {f'model.{k}': (v.shape, v.dtype) for k, v in model.state_dict().items()}
     stored = {k: (v.shape, v.dtype) for k, v in tensors.items() if k.startswith('model.')}
     wrong = sorted(k for k in own.keys() | stored.keys() if own.get(k) != stored.get(k))
@@ -99,7 +99,7 @@ def restore_state(
     tensors:dict, # what `state_tensors` gave
     notes:dict, # what `state_notes` gave
 ):
-    "Put a learner where the checkpoint was. Raises `ValueError`, and changes nothing, if they do not fit."
+    "Put a learner where the checkpoint was, or raise `ValueError` and change nothing."
     model = _bare(learn.model)
     _check_weights(model, tensors)
     state = _optimizer_state(learn, tensors)
@@ -151,7 +151,7 @@ def write_checkpoint(
 def read_checkpoint(
     path, # file written during training
 ) -> tuple: # (tensors by name, notes)
-    "Read a checkpoint. Raises `FileNotFoundError`, or `ValueError` for one that is cut off, changed or of another kind."
+    "Read a checkpoint. Raises `FileNotFoundError`, or `ValueError` for one cut off or changed."
     try:
         tensors, meta = read_safetensors(path)
         if 'sha256' not in meta or 'notes' not in meta:
@@ -176,7 +176,7 @@ def _plain(value):
     return value is None or isinstance(value, Real) and math.isfinite(value)
 
 def _check_notes(path, tensors, notes):
-    "Raise `ValueError` unless notes are those of a training, of the model whose weights lie beside them."
+    "Raise `ValueError` unless notes are of a training, of the model beside them."
     if 'images' not in notes: raise ValueError(f'{path} is of an older version: begin anew')
     for name, kind in _kinds.items():
         value = notes.get(name)
@@ -218,7 +218,7 @@ class RunFolder:
     def checkpoint(self): return self.path/'checkpoint.safetensors'
     @property
     def holds_run(self):
-        "Whether a run of this kit wrote here. Runs from before the marker are known by their recipe and result."
+        "Whether a run of this kit wrote here; an old one is known by its recipe and result."
         if (self.home/_marker).is_file(): return True
         try: recipe = read_json(self.home/'recipe.json')
         except (OSError, ValueError): return False
@@ -279,7 +279,7 @@ def check(self:RunFolder,
     overwrite:bool, # as in `open_folder`
     allow_changes:bool, # as in `open_folder`
 ):
-    "Raise an error for a folder that is not free for this run; read the checkpoint to go on from. Changes nothing."
+    "Read the checkpoint to go on from, or raise an error if the folder is not free for this run."
     present = [name for name in _owned if os.path.lexists(self.home/name)]
     if present and not self.holds_run:
         raise FileExistsError(f'{self.home} holds {", ".join(present)}, which no run of this kit '
@@ -396,7 +396,7 @@ def open_folder(
     overwrite:bool=False, # a run that is there may be replaced
     allow_changes:bool=False, # go on although the recipe differs
 ) -> RunFolder: # locked and checked, or a `NoFolder`
-    "Open a run's folder. Raises `FileExistsError`, `ValueError`, or `RuntimeError` if another process has it."
+    "Open a run's folder. Raises `FileExistsError`, `ValueError`; `RuntimeError` if another has it."
     if out is None:
         if resume:
             raise ValueError(f'resume is {resume!r} and there is no folder to go on in: give out')
@@ -426,7 +426,7 @@ class Interrupted(KeyboardInterrupt):
 
 # %% ../nbs/09_run.ipynb #d2aec236
 class Checkpoint(Callback):
-    "Save the whole state of training now and then, and when a signal asks to stop; begin from such a state."
+    "Save the whole state of training now and then, and on a signal; begin from such a state."
     order = 61 # after everything that changes the state
     def __init__(self,
         folder, # a `RunFolder` or `NoFolder`, with the state to begin from
@@ -514,7 +514,7 @@ def why_not_finite(
 
 @contextmanager
 def _stop_on_signal(checkpoint):
-    "While inside, SIGINT, SIGTERM and SIGHUP ask the checkpoint to save and stop; a second one interrupts at once."
+    "While inside, a signal asks the checkpoint to save and stop; a second one interrupts at once."
     if checkpoint is None or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -530,7 +530,7 @@ def _stop_on_signal(checkpoint):
 
 # %% ../nbs/09_run.ipynb #5c4795d8
 class EpochLog(Callback):
-    "One row an epoch: kept in `rows`, written to the folder, printed; `images` counts what this process trained on."
+    "One row an epoch, kept, written and printed; `images` counts what this process trained on."
     order = 55 # after the Recorder
     def __init__(self,
         folder, # a `RunFolder` or `NoFolder`
@@ -577,7 +577,7 @@ def _epoch_line(row):
 
 # %% ../nbs/09_run.ipynb #ca8f9d70
 def _commit():
-    "The commit of the checkout this package lies in, '+' after it if files were changed since; None elsewhere."
+    "The commit of this package's checkout, with '+' if files were changed since, or None."
     def git(*args):
         return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True,
                               check=True).stdout.strip()
@@ -636,7 +636,7 @@ def run_result(
 
 # %% ../nbs/09_run.ipynb #6e0b25b8
 def _join_processes(device):
-    "The device of this process, or None for the default; joins the other processes if there are any."
+    "The device of this process, or None for the default; joins the other processes."
     if num_distrib() < 2: return device
     try: from accelerate import PartialState
     except ImportError:
@@ -683,7 +683,7 @@ def _check_architecture(recipe, model, dls):
                          'pass model=start_from(…)')
 
 def _starting_model(recipe, dls, model, pretrained, saved):
-    "The model a run begins with, None for a fresh one, and what to write down about where it came from."
+    "The model a run begins with, None for a fresh one, and what to note of where it came from."
     rates = dict(drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
     if saved: return build_model({**saved[1]['config'], **rates}), saved[1].get('pretrained')
     if pretrained is None: return model, None
@@ -710,13 +710,13 @@ def train(
     bar:bool=True, # show fastai's progress bar; otherwise a line an epoch
     root=None, # folder to look for the data in first
     pretrained=None, # start from these weights: what `start_from` takes
-    resume=False, # go on with the run in `out`, if there is one; or from the checkpoint whose path this is
+    resume=False, # go on with the run in `out`, if there is one; or the path of a checkpoint
     overwrite:bool=False, # begin anew in a folder that holds a run
     allow_changes:bool=False, # resume although recipe or data differ
     save_every:float=60., # seconds between checkpoints
     **data, # further arguments of `get_dls`, such as on_broken='skip' for image folders
-) -> Learner: # trained: `.evaluation` is the final score, `.rows` the history, `.seconds` the time of training
-    "Train by a recipe and score the result. Raises `FileExistsError`, or `ValueError` if a resumed run does not fit."
+) -> Learner: # trained; `.evaluation`: the final score, `.rows`: the history, `.seconds`
+    "Train by a recipe and score. Raises `FileExistsError`, or `ValueError` for what does not fit."
     save_every = real_number('save_every', save_every)
     if save_every < 0: raise ValueError(f'save_every is {save_every}: give seconds, 0 or more')
     device = _join_processes(device)

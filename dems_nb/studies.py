@@ -555,7 +555,8 @@ def main(
                         '(default: %(default)s)')
     a = p.parse_args(argv)
     for name in ('processes', 'threads', 'images', 'seeds'):
-        if (n := getattr(a, name)) is not None and n < 1: p.error(f'--{name} is {n}: give 1 or more')
+        n = getattr(a, name)
+        if n is not None and n < 1: p.error(f'--{name} is {n}: give 1 or more')
     changes = {k: getattr(a, k) for k in ('images', 'seeds') if getattr(a, k)}
     say = lambda line: print(f'{time.strftime("%H:%M:%S")}  {line}', flush=True)
     def stop(number, frame): raise SystemExit(128 + number)

@@ -185,7 +185,8 @@ def _misfit(name, value, kind):
         fits = hasattr(value, '__iter__') and not isinstance(value, (str, bytes, dict))
     if isinstance(value, torch.nn.Module): fits = fits or issubclass(kind, torch.nn.Module)
     like = dict(PathLike='path', list='list or tuple', tuple='tuple or list')
-    if not fits: return f'{name} is {_short(value)}: give a {like.get(kind.__name__, kind.__name__)}'
+    kind = like.get(kind.__name__, kind.__name__)
+    if not fits: return f'{name} is {_short(value)}: give a {kind}'
 
 def _wrong_argument(f, args, kwargs):
     "A sentence on the first argument that is not what the signature says; None if all are."
@@ -216,11 +217,12 @@ def _named(f):
 def name_arguments(
     room:dict, # the `globals()` of a module
 ):
-    "From here on a failing call of a public function or class of the module names a wrong argument."
+    "From here on failing calls of a module's public functions and classes name a wrong argument."
     for name, thing in list(room.items()):
         own = getattr(thing, '__module__', None) == room['__name__'] and not name.startswith('_')
         if not own: continue
-        if inspect.isfunction(thing) and not hasattr(thing, '__wrapped__'): room[name] = _named(thing)
+        if inspect.isfunction(thing) and not hasattr(thing, '__wrapped__'):
+            room[name] = _named(thing)
         init = vars(thing).get('__init__') if inspect.isclass(thing) else None
         if init and not hasattr(init, '__wrapped__'): thing.__init__ = _named(init)
 

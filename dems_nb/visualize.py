@@ -24,6 +24,7 @@ from .augment import Augment, AugmentSchedule
 SCALE_COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')
 
 def _color(k): return SCALE_COLORS[k % len(SCALE_COLORS)]
+def _plain(name): return str(name).replace('$', r'\$')  # to matplotlib a dollar begins a formula
 
 # %% ../nbs/08_visualize.ipynb #d56acafa
 def _small_png(fig, dpi=72, colors=256):
@@ -517,8 +518,8 @@ def _show_answer(ax, img, prob, true, classes):
     "One picture, and what the model says of it."
     given = int(prob.argmax())
     _show(ax, img)
-    ax.set_title(f'{classes[given]} {prob[given]:.0%}'
-                 + ('' if given == true else f'\nis: {classes[true]}'), fontsize=9)
+    ax.set_title(f'{_plain(classes[given])} {prob[given]:.0%}'
+                 + ('' if given == true else f'\nis: {_plain(classes[true])}'), fontsize=9)
     for side in ax.spines.values(): side.set(color=_color(0 if given == true else 4), lw=3)
 
 # %% ../nbs/08_visualize.ipynb #4d93684d
@@ -528,7 +529,7 @@ def show_history(
     "Learning curves of one or more runs."
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout='constrained')
     for i, (name, values) in enumerate(histories.items()):
-        values, color = np.array(values), _color(i)
+        values, color, name = np.array(values), _color(i), _plain(name)
         epochs = range(1, len(values) + 1)
         left.plot(epochs, values[:, 0], '--', color=color, lw=1)
         left.plot(epochs, values[:, 1], color=color, label=name)
@@ -547,9 +548,8 @@ def show_confusion(
     from sklearn.metrics import ConfusionMatrixDisplay
     fig, ax = plt.subplots(figsize=(6.4, 5.4), layout='constrained')
     ConfusionMatrixDisplay.from_predictions(
-        evaluation.target, evaluation.predicted, labels=range(len(classes)), display_labels=classes,
-        normalize='true',
-        values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax,
+        evaluation.target, evaluation.predicted, labels=range(len(classes)),
+        display_labels=[*map(_plain, classes)], normalize='true', values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax,
         text_kw=dict(fontsize=7))
     ax.set(xlabel='given', ylabel='true'); plt.setp(ax.get_xticklabels(), ha='right')
     return fig

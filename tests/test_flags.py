@@ -142,6 +142,7 @@ def run(command, argv):
 
 @pytest.mark.parametrize('command, flag, value, said', cases, ids=lambda v: str(v)[:24])
 def test_a_wrong_value(here, command, flag, value, said):
+    if flag == '--output': pytest.importorskip('onnx', reason='dems_export needs onnx')
     before = listing(here)
     status, stderr = run(command, argv_of(command, flag, value))
     last = stderr.strip().splitlines()[-1]
@@ -162,3 +163,46 @@ def test_no_flag_is_left_out(command, monkeypatch):
     run(command, [])
     flags = {a.option_strings[-1] if a.option_strings else a.dest for a in found}
     assert {f for f in flags if not f.startswith('--no-')} == {*table[command]}
+
+# what a table of values does not reach
+
+def test_a_full_disk_is_named_with_its_file(here, monkeypatch):
+    "No space left while a model is saved: one line, the file's name, and the old file whole."
+    from dems_nb.weights import load_bundled, save_model
+    model = load_bundled()
+    def full(fd): raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError) as e: save_model(model, here/'file')
+    assert C._in_flags(e.value) == f'No space left on device: {here/"file"}'
+    assert (here/'file').read_text() == 'mine'
+    assert not [p for p in here.iterdir() if p.name[0] == '.']
+    argv = argv_of('evaluate', '--json', str(here/'scores.json'))
+    status, stderr = run('evaluate', argv)
+    assert status == 2 and stderr == (f'dems_evaluate: error: No space left on device: '
+                                      f'{here/"scores.json"}\n')
+
+def test_ctrl_c_before_the_loop(here, monkeypatch):
+    def stop(*args, **kwargs): raise KeyboardInterrupt
+    monkeypatch.setattr(R, 'recipe_dls', stop)
+    before = listing(here)
+    assert run('pretrain', needed['pretrain'].split()) == (130, '\ndems_pretrain: interrupted\n')
+    from dems_nb import studies
+    monkeypatch.setattr(studies, 'timebox', stop)
+    assert run('timebox', needed['timebox'].split()) == (130, '\ndems_timebox: interrupted\n')
+    assert listing(here) == before
+
+def test_names_of_classes_that_look_like_formulas(here):
+    import matplotlib.pyplot as plt, torch
+    from dems_nb import visualize as V
+    from dems_nb.classifier import Classifier
+    from dems_nb.data import DeviceDL, sample_images
+    from dems_nb.results import Evaluation
+    from dems_nb.weights import load_bundled
+    names, model, data = ['C$^$', '$$', 'a_b$'] + list('defghij'), load_bundled(), sample_images(10)
+    figures = [V.show_predictions(model, data.x, data.y, names),
+               V.show_history({'C$^$': [(1, 1, 1)]}),
+               V.show_confusion(Evaluation(data.y, data.y.flip(0), 1.), names),
+               Classifier(model, names, device='cpu').look(data.x[0])]
+    DeviceDL(data, 10, device='cpu', vocab=names).show_batch()
+    for figure in [*figures, plt.gcf()]: figure.savefig(io.BytesIO())
+    plt.close('all')

@@ -24,7 +24,7 @@ def make(root, train=(('a', 3), ('b', 2)), val=(('a', 1), ('b', 1)), size=(20, 1
     return root
 
 def load(root, size=16, crop=False, canvas=24, workers=2, **kw):
-    "(training pictures, scored pictures, class names, a function: training pictures as scored)."
+    "(training pictures, scored ones, class names, a function: training ones as scored)."
     s = F.read_folder(root, image_size=size, crop=crop, canvas=canvas, workers=workers, **kw)
     return s.train, s.test, list(s.classes), s.as_scored
 
@@ -540,7 +540,7 @@ def test_progress_has_a_bar(where, monkeypatch, capsys):
 # the tutorial
 
 def messy(root):
-    "What real folders hold: pictures of several kinds and sizes, in folders of folders; others."
+    "What real folders hold: pictures of several kinds, in folders of folders, and others."
     for split, n in (('train', 8), ('val', 4)):
         for c in ('red things', 'Grüne Äpfel', 'blau'):
             for i in range(n):

@@ -1,4 +1,4 @@
-"A run that is stopped, in whatever way and wherever, goes on to exactly the result of another."
+"A run that is stopped, however and wherever, goes on to the result of one that was not."
 import errno, json, os, pytest, resource, signal, subprocess, sys, time, torch
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_stopped_again_and_again(tmp_path, whole):
 CHILD = '''
 import os, signal, sys
 from dems_nb import learner as L, run as R
-recipe, out, resume = L.Recipe.from_json(sys.argv[1]), sys.argv[2], True
+recipe, out = L.Recipe.from_json(sys.argv[1]), sys.argv[2]
 epoch, step = int(sys.argv[3]), int(sys.argv[4])
 class Kill(R.Callback):
     order = 100
@@ -89,7 +89,7 @@ def test_killed_outright(tmp_path, schedule):
     assert_same_run(tmp_path/'whole', tmp_path/'killed')
 
 def test_killed_in_the_middle_of_a_save(tmp_path, monkeypatch):
-    "The newest checkpoint is half written when the process dies; the one before is whole and used."
+    "The newest checkpoint is half written when the process dies; the one before it is used."
     r = replace(recipe, precision='fp32')
     go(tmp_path/'whole', r)
     child_code = CHILD.replace('R.train(', '''
@@ -101,7 +101,8 @@ def dying(fd):
     if count == 14: os.kill(os.getpid(), signal.SIGKILL)
     return sync(fd)
 sync, os.fsync = os.fsync, dying
-R.train(''').replace('    order = 100', '    order, run = 100, False')
+R.train(''').replace('class Kill(R.Callback):\n    order = 100',
+                     'class Kill(R.Callback):\n    order, run = 100, False')
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', child_code, r.to_json(),
                            str(tmp_path/'killed'), '9', '9'], cwd=root, capture_output=True,
                           text=True)
@@ -127,7 +128,7 @@ def test_float16_and_its_scaler(tmp_path):
     assert_same_run(tmp_path/'whole', tmp_path/'s')
 
 def test_what_is_not_restored_would_show(tmp_path, whole, monkeypatch):
-    "The comparison can fail: without the optimizer's averages, or the position, the runs differ."
+    "The comparison can fail: forget the optimizer's averages, and the runs differ."
     real = R.restore_state
     def forgetful(learn, tensors, notes):
         real(learn, {k: (torch.zeros_like(v) if k.endswith('exp_avg') else v)

@@ -165,7 +165,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_before_anything_is_loaded(tmp_p
     with pytest.raises(ValueError, match='does not fit the model'): go(tmp_path, resume=True)
 
 def test_the_losses_go_on_where_the_device_has_them(tmp_path):
-    "On a GPU the losses of a resumed run are stacked with new ones: all must be on its device."
+    "Losses of a resumed run are stacked with new ones: both must be on the data's device."
     with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(1, 2, stop)])
     tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')
     learn = L.make_learner(tiny, device='cpu')

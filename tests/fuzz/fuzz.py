@@ -1,5 +1,5 @@
 """Damage files in every way there is and read them: `python tests/fuzz/fuzz.py --files 5000`, or
-`make fuzz FILES=5000`. What the kit may do: take a file, or refuse it in a line that names it."""
+`make fuzz FILES=5000`. The kit may take a file, or refuse it in one line that names it."""
 import argparse, contextlib, gzip, io, json, multiprocessing, os, pickle, platform, random
 import resource, shutil, struct, sys, tempfile, threading, time, traceback, warnings, zlib
 from collections import Counter
@@ -90,7 +90,8 @@ def twist_tensors(tensors, rng):
     key, tensors = rng.choice(list(tensors)), dict(tensors)
     t = tensors.pop(key)
     new = rng.choice([None, t.flatten(), t[..., :1], t.double(), t.to(torch.uint8),
-                      t.reshape(-1)[0], t[:0] if t.ndim else t, torch.zeros(1), t.half(), t*float('nan')])
+                      t.reshape(-1)[0], t[:0] if t.ndim else t, torch.zeros(1),
+                      t.half(), t*float('nan')])
     if new is not None: tensors[rng.choice([key, key, key + '.x', 'blocks.999999999.w'])] = new
     return tensors
 

@@ -18,7 +18,7 @@ def test_an_unequal_run_is_noticed(tmp_path):
     model = load_model(b/'model.safetensors')
     weights = model.state_dict()['head.bias']
     nearest = struct.unpack('<i', struct.pack('<f', weights[0].item()))[0] ^ 1
-    weights[0] = struct.unpack('<f', struct.pack('<i', nearest))[0]           # the last bit of one
+    weights[0] = struct.unpack('<f', struct.pack('<i', nearest))[0]    # the last bit of one
     save_model(model, b/'model.safetensors')
     (b/'.recipe.json.0123abcd').write_text('')
     assert list(soak.compare(a, b)) == ['its weights differ, head.bias first',
