@@ -24,7 +24,7 @@ from .tokenizer import sincos_position_embedding
 from .model import ViT, count_cost, create_model
 from .weights import write_atomic
 from .augment import Augment, AugmentSchedule, MixupCutmix
-from .kernels import has_bf16, use_path
+from .kernels import exact_dropout, has_bf16, use_path
 from .learner import Recipe, make_learner, recipe_dls
 from .run import environment
 
@@ -255,9 +255,10 @@ def gradients(self:TrainingStep,
     "Forward, loss, backward."
     x, y = batch or self.batch
     self.opt.zero_grad()
-    with self.autocast(): out = self.call(x)
-    loss = F.cross_entropy(out.float(), y)
-    self.scaler.scale(loss).backward()
+    with exact_dropout(self.model.config['attn_drop']):
+        with self.autocast(): out = self.call(x)
+        loss = F.cross_entropy(out.float(), y)
+        self.scaler.scale(loss).backward()
     return loss
 
 @patch
@@ -422,7 +423,8 @@ def kept_bytes(
 # %% ../nbs/14_benchmark.ipynb #f90984f6
 def _held(model, precision):
     "Bytes that a training step holds on a GPU: (for the weights, for an image, besides)."
-    same = 'bf16' if precision == 'fp16' else precision         # as wide, and every CPU has it
+    host = next(model.parameters()).is_cpu
+    same = 'bf16' if precision == 'fp16' and host else precision    # as wide, and a CPU has it
     with use_path('gpu_memory'):
         two, four = (kept_bytes(TrainingStep(model, b, same)) for b in (2, 4))
     return 16*sum(p.numel() for p in model.parameters()), (four - two)//2, 2*two - four
@@ -640,7 +642,7 @@ def attention_kernel(
     shape = 2, 3, 341, 64                                   # batch head token dim: Ti's first
     q = torch.empty(shape, dtype=dtypes[precision], device=device, requires_grad=True)
     names = 'plain', 'flash', 'memory-efficient', 'cuDNN'
-    chosen = torch._fused_sdp_choice(q, q, q, None, drop, False)
+    with exact_dropout(drop): chosen = torch._fused_sdp_choice(q, q, q, None, drop, False)
     return names[chosen] if 0 <= chosen < len(names) else 'plain'
 
 # %% ../nbs/14_benchmark.ipynb #6b8a9500
@@ -660,13 +662,14 @@ def what_to_expect(
         said |= {f'attention, {p}': f'{attention_kernel(device, p)} with dropout, '
                                     f'{attention_kernel(device, p, 0.)} without' for p in formats}
     for name in models:
-        said[f'{name}, batch {batch_size}'] = _needs(name, batch_size, formats, room)
+        model = create_model(name, drop_path=.15, attn_drop=.05)
+        if device.type == 'cuda': model = model.to(device)         # where it takes no time
+        said[f'{name}, batch {batch_size}'] = _needs(model, batch_size, formats, room)
     return said | _lacks(device)
 
 # %% ../nbs/14_benchmark.ipynb #8e7480d9
-def _needs(name, batch_size, formats, room):
+def _needs(model, batch_size, formats, room):
     "How much memory a step needs by number format, and which batch fits where that one does not."
-    model = create_model(name, drop_path=.15, attn_drop=.05)
     parts = []
     for p in formats:
         if p == 'fp16' and 'bf16' in formats: continue          # needs as much
@@ -681,9 +684,6 @@ def _lacks(device):
     if half == 'fp16': lacks['bfloat16'] = 'not in hardware: for mixed precision, fp16'
     if device.type == 'mps':
         lacks['float64'] = 'not there; compiling and several GPUs are not tried'
-    if device.type == 'cuda' and attention_kernel(device, half) == 'cuDNN':
-        lacks['dropout'] = ('cuDNN rounds 0.05 to sixteenths: '
-                            'torch.backends.cuda.enable_cudnn_sdp(False) avoids it')
     lacks['to the last bit'] = 'not promised: attention adds in an order that changes'
     return lacks
 

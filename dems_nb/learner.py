@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Recipe', 'lr_schedule', 'EpochLR', 'SeedStep', 'EpochToData', 'MixupCutmixBatch', 'SoftCrossEntropy',
-           'chosen_precision', 'Autocast', 'CompileForTraining', 'TidyLearner', 'TorchOptimizer', 'parameter_groups',
-           'MeanLoss', 'Accuracy', 'SmoothLoss', 'QuietRecorder', 'SparseProgress', 'recipe_dls', 'recipe_callbacks',
-           'make_learner', 'fit_recipe', 'evaluate']
+           'chosen_precision', 'Autocast', 'CompileForTraining', 'ExactDropout', 'TidyLearner', 'TorchOptimizer',
+           'parameter_groups', 'MeanLoss', 'Accuracy', 'SmoothLoss', 'QuietRecorder', 'SparseProgress', 'recipe_dls',
+           'recipe_callbacks', 'make_learner', 'fit_recipe', 'evaluate']
 
 # %% ../nbs/07_learner.ipynb #c94b18b5
 import json, math, numpy as np, torch
@@ -24,7 +24,7 @@ from fastai.torch_core import default_device, num_distrib, rank_distrib, set_see
 from fastcore.basics import noop, patch
 from torch import nn
 from .layout import real_number, whole_number
-from .kernels import has_bf16
+from .kernels import exact_dropout, has_bf16
 from .model import ViT, create_model
 from .datasets import dataset_facts, dataset_name
 from .data import get_dls, random_flip, random_shift, seed_of
@@ -309,6 +309,21 @@ class CompileForTraining(Callback):
         self.model._compiled_call_impl = None
         for operation in self.faster: vars(operation).pop('apply', None)
 
+# %% ../nbs/07_learner.ipynb #7e6fd3fa
+class ExactDropout(Callback):
+    "On a GPU, train without cuDNN's attention, which rounds the dropout on attention weights (chapter 12)."
+    context = None
+    def __init__(self,
+        drop:float, # a probability
+    ): self.drop = drop
+    def before_fit(self):
+        self.context = exact_dropout(self.drop)
+        self.context.__enter__()
+    def after_fit(self): self.close()
+    def close(self):
+        if self.context is not None: self.context.__exit__(None, None, None)
+        self.context = None
+
 # %% ../nbs/07_learner.ipynb #5ca7ed35
 class TidyLearner(Learner):
     "A fastai Learner that closes its callbacks' contexts after an error, and can begin at any epoch and step."
@@ -452,6 +467,7 @@ def recipe_callbacks(
     if recipe.mixup:
         operation = MixupCutmix(dls.c, recipe.mixup, recipe.cutmix, recipe.label_smoothing)
         callbacks.append(MixupCutmixBatch(operation, recipe.seed))
+    if dls.device.type == 'cuda': callbacks.append(ExactDropout(recipe.attn_drop))
     if recipe.compile: callbacks.append(CompileForTraining())
     return callbacks
 

@@ -337,10 +337,8 @@ def test_on_cuda_a_step_does_not_wait(name, compile):
     assert B.waits(step, 'cuda') == []
     assert B.waits(lambda: step().item(), 'cuda')  # it would be seen
 
-normalize = pytest.mark.xfail(strict=False, reason='Normalize waits in every batch (15.2.2)')
 @pytest.mark.cuda
-@pytest.mark.parametrize('kind', [pytest.param('light', marks=normalize), 'pretrain',
-                                  pytest.param('finetune', marks=normalize)])
+@pytest.mark.parametrize('kind', ['light', 'pretrain', 'finetune'])
 def test_on_cuda_a_step_of_the_learner_does_not_wait(kind):
     "From the end of the second step on: the loader, augmentation and normalisation are in it."
     from fastai.callback.core import Callback
