@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['paths', 'use_path', 'tunes_for_cpu', 'processor', 'has_bf16', 'TokenLinear', 'keep_mask', 'attention',
-           'exact_dropout']
+           'exact_dropout', 'explain_path']
 
 # %% ../nbs/12_kernels.ipynb #6641f087
 import torch, torch.nn.functional as F
@@ -44,7 +44,7 @@ def _cpu_flags():
 
 @lru_cache(None)
 def processor() -> str: # 'avx512_bf16', 'avx512', 'avx2' or 'other'
-    "The kind of CPU, as far as it decides how to compute; what PyTorch was told to pretend counts (`ATEN_CPU_CAPABILITY`)."
+    "The kind of CPU, as far as it decides how to compute: what `ATEN_CPU_CAPABILITY` says counts."
     capability = torch.backends.cpu.get_cpu_capability()
     if capability.startswith('AVX512'):
         return 'avx512_bf16' if _cpu_flags() & {'avx512_bf16', 'amx_bf16'} else 'avx512'
@@ -68,7 +68,7 @@ def _cpu_type(x):
     return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
 
 class TokenLinear(nn.Linear):
-    "A linear layer over tokens, which a CPU with bfloat16 instructions computes in bfloat16 as a 1×1 convolution."
+    "A linear layer over tokens; in bfloat16 instructions of a CPU's, as a 1×1 convolution."
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
@@ -93,6 +93,8 @@ def keep_mask(
     return (words.view(torch.int16)[:count] >= round(65_536*drop) - 32_768).view(shape)
 
 # %% ../nbs/12_kernels.ipynb #d1bdd522
+_few = 128, 512 # so many tokens are few, in float32 and in bfloat16
+
 class _Kept(torch.autograd.Function):
     "What attention keeps on a GPU: queries, keys, values, result, and one number a query."
     @staticmethod
@@ -112,13 +114,13 @@ def attention(
     if _chosen == 'plain':
         weights = (q @ k.mT/q.shape[-1]**.5).softmax(-1)
         return F.dropout(weights, drop) @ v
-    few = q.shape[2] <= (512 if q.dtype == torch.bfloat16 else 128)
+    few = q.shape[2] <= _few[q.dtype == torch.bfloat16]
     if not (tunes_for_cpu(q) and q.requires_grad and (few or drop)):
         return F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
     weights = (q*q.shape[-1]**-.5 @ k.mT).softmax(-1)
     if not drop: return weights @ v
     if torch.compiler.is_compiling(): return F.dropout(weights, drop) @ v
-    return weights*keep_mask(weights.shape, drop).to(weights.dtype) @ (v/(1 - drop))
+    return torch.where(keep_mask(weights.shape, drop), weights, 0.) @ (v/(1 - drop))
 
 # %% ../nbs/12_kernels.ipynb #ffc24a70
 @contextmanager
@@ -130,3 +132,21 @@ def exact_dropout(
     if drop: torch.backends.cuda.enable_cudnn_sdp(False)
     try: yield
     finally: torch.backends.cuda.enable_cudnn_sdp(before)
+
+# %% ../nbs/12_kernels.ipynb #007414ff
+def explain_path(
+    tokens:int, # in the sequence
+    drop:float=0., # dropout on the attention weights while training, a probability
+    half:bool=False, # computed in bfloat16
+) -> dict: # what -> the way it is computed on this CPU, and why
+    "The ways that a model takes on this CPU, in words."
+    if _chosen != 'auto': return {'everything': f'{_chosen}, as `use_path` says'}
+    most = _few[half]
+    number = 'bfloat16' if half else 'float32'
+    if drop: training = 'written out, since the fused kernel has no dropout'
+    elif tokens <= most: training = f'written out, {tokens} tokens being few (up to {most})'
+    else: training = f'fused, {tokens} tokens being many (above {most})'
+    linear = 'plain'
+    if half and _here == 'avx512_bf16': linear = 'as 1×1 convolutions'
+    return {'linear layers': f'{linear}, in {number} on {_here}',
+            'attention, training': training, 'attention, scoring': 'fused'}
