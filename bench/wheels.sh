@@ -8,11 +8,13 @@ out=${1:?folder}; parts=${2:-}
 mkdir -p "$out"
 # fastai without what it needs for text and the notebook; pytest's plugins for the tests marked cuda
 packages='fastai>=2.8,<3 fastcore<2 fastdownload fasttransform plum-dispatch beartype
-  fastprogress>=1.0,<1.1 safetensors hypothesis sortedcontainers attrs PyYAML pytest pluggy iniconfig'
+  fastprogress>=1.0,<1.1 safetensors hypothesis sortedcontainers attrs PyYAML pytest pluggy
+  iniconfig'
 for p in $packages; do
   python -m pip download --quiet --disable-pip-version-check --dest "$out" --no-deps \
-    --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 --abi abi3 --abi none \
-    --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 "$p"
+    --only-binary=:all: --python-version 3.12 --implementation cp \
+    --abi cp312 --abi abi3 --abi none --platform manylinux2014_x86_64 \
+    --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 "$p"
 done
 if [ -n "$parts" ]; then cp "$parts"/cifar10.tar.xz.* "$out"; fi
 cat > "$out/setup.sh" <<'SETUP'
@@ -22,7 +24,9 @@ set -euo pipefail
 carry=$1; data=$2
 python -m pip install --quiet --no-index --no-deps "$carry"/*.whl
 mkdir -p "$data"
-if ls "$carry"/cifar10.tar.xz.* > /dev/null 2>&1; then cat "$carry"/cifar10.tar.xz.* | tar xJ -C "$data"; fi
+if ls "$carry"/cifar10.tar.xz.* > /dev/null 2>&1; then
+  cat "$carry"/cifar10.tar.xz.* | tar xJ -C "$data"
+fi
 python -W ignore - "$data" <<'PY'
 import sys, torch, fastai, dems_nb.training
 from dems_nb.data import get_dls

@@ -24,7 +24,7 @@ from .tokenizer import sincos_position_embedding
 from .model import ViT, count_cost, create_model
 from .weights import write_atomic
 from .augment import Augment, AugmentSchedule, MixupCutmix
-from .kernels import has_bf16, use_path
+from .kernels import exact_dropout, explain_path, has_bf16, use_path
 from .learner import Recipe, make_learner, recipe_dls
 from .run import environment
 
@@ -89,7 +89,7 @@ class PlainInteraction(nn.Module):
 
 # %% ../nbs/14_benchmark.ipynb #275f9fe7
 class PlainModel(nn.Module):
-    "DEMS-ViT, or the plain ViT, written without a thought of speed: the reference that everything is compared with."
+    "DEMS-ViT, or the plain ViT, written without a thought of speed: the reference."
     def __init__(self,
         config:dict, # the `config` of a model of this kit
     ):
@@ -150,7 +150,7 @@ def forward(self:PlainModel, x):
 def plain_twin(
     model:ViT, # any model of this kit
 ) -> PlainModel: # the same weights, the same device and mode
-    "The plain model with the weights of a model of this kit. Raises `RuntimeError` if the two do not have the same parts."
+    "The plain model with a model's weights. Raises `RuntimeError` if the parts are not the same."
     twin = PlainModel(model.config).to(next(model.parameters()).device)
     missing, unexpected = twin.load_state_dict(model.state_dict(), strict=False)
     if unexpected or set(missing) != {f'pos.{k}' for k in range(len(twin.grids))}:
@@ -163,7 +163,7 @@ def seconds(
     f, # what to time, a function without arguments
     n:int=1, # how often to call it
     device='cpu', # where it computes
-    clock=time.perf_counter, # of a CPU: the wall clock, or `time.process_time` for what the process computed
+    clock=time.perf_counter, # of a CPU; `time.process_time` for what the process computed
 ) -> float: # for one call
     "The time of one call: by the clock on a CPU, between two events in the queue on a GPU."
     if torch.device(device).type != 'cuda':
@@ -206,7 +206,7 @@ def spread(
 dtypes = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16) # of a forward pass
 
 class TrainingStep:
-    "One training step of the recipe on random pictures. Calling it does it; the parts can be called one by one."
+    "One training step of the recipe on random pictures; its parts can be called one by one."
     def __init__(self,
         model:nn.Module, # the model or its plain twin, on its device
         batch_size:int=32, # images a step
@@ -238,7 +238,7 @@ class TrainingStep:
 
 # %% ../nbs/14_benchmark.ipynb #6a49077a
 @patch
-def pictures(self:TrainingStep) -> tuple: # pictures (batch, channels, size, size), targets (batch, classes)
+def pictures(self:TrainingStep) -> tuple: # (batch, channels, size, size), (batch, classes)
     "Augment and mix."
     return self.mixup(self.augment(self.bytes, self.generator), self.classes, self.generator)
 
@@ -255,9 +255,10 @@ def gradients(self:TrainingStep,
     "Forward, loss, backward."
     x, y = batch or self.batch
     self.opt.zero_grad()
-    with self.autocast(): out = self.call(x)
-    loss = F.cross_entropy(out.float(), y)
-    self.scaler.scale(loss).backward()
+    with exact_dropout(self.model.config['attn_drop']):
+        with self.autocast(): out = self.call(x)
+        loss = F.cross_entropy(out.float(), y)
+        self.scaler.scale(loss).backward()
     return loss
 
 @patch
@@ -275,7 +276,7 @@ def compare(
     compile:bool=False, # also compiled
     rounds:int=5, # measurements of each
     n:int=1, # steps a measurement
-) -> dict: # way -> images_per_s, ratio (to 'plain, fp32'), same (ratio to plain in that precision): median, q1, q3 of each
+) -> dict: # way -> images_per_s, ratio to 'plain, fp32', same (precision): median, q1, q3
     "Forward and backward pass of a model and of its plain twin, in turns."
     twin, device = plain_twin(model), next(model.parameters()).device
     steps = {f'{name}, {p}': TrainingStep(m, batch_size, p)
@@ -378,7 +379,7 @@ def count_graphs(
     f, # a function or module
     *calls, # argument tuples, one a call
 ) -> int: # graphs compiled for all of the calls together
-    "How many graphs torch.compile makes of a function. Raises torch's error where a graph would break."
+    "How many graphs torch.compile makes of a function. Raises torch's error for a break."
     torch._dynamo.reset()
     graphs = []
     compiled = torch.compile(f, fullgraph=True,
@@ -390,7 +391,7 @@ def count_graphs(
 def waits(
     step, # a `TrainingStep` that was called once, or any function without arguments
     device='cpu', # where it computes
-) -> list: # of str: on a GPU what PyTorch says of the first wait, on a CPU the operations that would wait on a GPU
+) -> list: # of str: PyTorch's words for the first wait; on a CPU operations that would wait
     "What makes Python wait for the device in a call; empty if nothing does."
     if torch.device(device).type != 'cuda':
         ops = count_ops(step)
@@ -422,7 +423,8 @@ def kept_bytes(
 # %% ../nbs/14_benchmark.ipynb #f90984f6
 def _held(model, precision):
     "Bytes that a training step holds on a GPU: (for the weights, for an image, besides)."
-    same = 'bf16' if precision == 'fp16' else precision         # as wide, and every CPU has it
+    host = next(model.parameters()).is_cpu
+    same = 'bf16' if precision == 'fp16' and host else precision    # as wide, and a CPU has it
     with use_path('gpu_memory'):
         two, four = (kept_bytes(TrainingStep(model, b, same)) for b in (2, 4))
     return 16*sum(p.numel() for p in model.parameters()), (four - two)//2, 2*two - four
@@ -495,8 +497,8 @@ def growth(
     precision:str='fp32', # 'fp32' or 'bf16'
     device='cpu', # where to compute
     rounds:int=3, # measurements of each
-) -> list: # one dict a size: image_size, tokens, and for 'here' and 'plain' seconds and bytes kept an image
-    "Time and memory of forward and backward pass against the size of the picture, here and written plainly."
+) -> list: # a dict a size: image_size, tokens; for 'here' and 'plain' seconds and bytes an image
+    "Time and memory of forward and backward pass against the size of the picture."
     rows = []
     for size in sizes:
         model = create_model(name, image_size=size).to(device)
@@ -531,7 +533,7 @@ def profile_step(
     folder, # where trace.json and ops.csv go
     device='cpu', # where it computes
 ) -> pd.DataFrame: # the ten operations that take longest: ms, calls, share
-    "Profile one step after a first: write a Chrome trace, and the ten most expensive operations as a table."
+    "Profile one step after a first: a Chrome trace, and the ten most expensive operations."
     from torch.profiler import ProfilerActivity as A, profile
     cuda = torch.device(device).type == 'cuda'
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler's log of itself
@@ -552,15 +554,16 @@ def profile_step(
 
 # %% ../nbs/14_benchmark.ipynb #727dfc76
 def import_seconds(
-    modules:tuple=('model', 'training', 'augment', 'visualize'), # of this package, imported one after another
+    modules:tuple=('model', 'training', 'augment', 'visualize'), # of this package
     rounds:int=3, # new Python processes
-) -> dict: # seconds (median): fastai's own, then ours beyond it; and ours beyond the parts of fastai that we use
+) -> dict: # median seconds: fastai's own and ours beyond; ours beyond the parts of it we use
     "How long this package takes to import beyond fastai, in new processes."
     parts = ', '.join(f'fastai.{m}' for m in ('callback.core', 'callback.progress',
                                               'callback.schedule', 'data.core', 'losses',
                                               'metrics', 'optimizer', 'torch_core'))
     def once(first, then):
-        code = f'import time\na = time.perf_counter()\nimport {first}\nb = time.perf_counter()\nimport {then}\n' \
+        code = 'import time\na = time.perf_counter()\n' \
+               f'import {first}\nb = time.perf_counter()\nimport {then}\n' \
                'print(b - a, time.perf_counter() - b)'
         out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True,
                              text=True, check=True)
@@ -599,7 +602,7 @@ def pillow_pipeline(
     size:int=32, # side of the result, pixels
     p:float=.6, # probability of jitter, grey and solarise
 ): # a function of a PIL image that gives a normalised tensor (3, size, size)
-    "The recipe's training augmentation for one picture after another, from torchvision's transforms."
+    "The recipe's augmentation for one picture after another, from torchvision's transforms."
     from torchvision import transforms as T
     return T.Compose([T.RandomResizedCrop(size, (.2, 1.),
                                           interpolation=T.InterpolationMode.BICUBIC),
@@ -612,7 +615,7 @@ def pillow_pipeline(
 def compare_augmentation(
     size:int=32, # side of the pictures, pixels
     batch_size:int=256, # images a batch
-    ps:tuple=(.6, .3, .05), # probabilities of jitter, grey and solarise: the schedule's start, middle, end
+    ps:tuple=(.6, .3, .05), # of jitter, grey, solarise: the schedule's start, middle, end
     rounds:int=5, # measurements of each
 ) -> dict: # str(p) -> images_per_s of 'Pillow' and of 'here', and ratio: median, q1, q3 of each
     "Images a second of one CPU core: the batch against torchvision and Pillow, in turns."
@@ -654,7 +657,7 @@ def attention_kernel(
     shape = 2, 3, 341, 64                                   # batch head token dim: Ti's first
     q = torch.empty(shape, dtype=dtypes[precision], device=device, requires_grad=True)
     names = 'plain', 'flash', 'memory-efficient', 'cuDNN'
-    chosen = torch._fused_sdp_choice(q, q, q, None, drop, False)
+    with exact_dropout(drop): chosen = torch._fused_sdp_choice(q, q, q, None, drop, False)
     return names[chosen] if 0 <= chosen < len(names) else 'plain'
 
 # %% ../nbs/14_benchmark.ipynb #6b8a9500
@@ -674,13 +677,14 @@ def what_to_expect(
         said |= {f'attention, {p}': f'{attention_kernel(device, p)} with dropout, '
                                     f'{attention_kernel(device, p, 0.)} without' for p in formats}
     for name in models:
-        said[f'{name}, batch {batch_size}'] = _needs(name, batch_size, formats, room)
+        model = create_model(name, drop_path=.15, attn_drop=.05)
+        if device.type == 'cuda': model = model.to(device)         # where it takes no time
+        said[f'{name}, batch {batch_size}'] = _needs(model, batch_size, formats, room)
     return said | _lacks(device)
 
 # %% ../nbs/14_benchmark.ipynb #8e7480d9
-def _needs(name, batch_size, formats, room):
+def _needs(model, batch_size, formats, room):
     "How much memory a step needs by number format, and which batch fits where that one does not."
-    model = create_model(name, drop_path=.15, attn_drop=.05)
     parts = []
     for p in formats:
         if p == 'fp16' and 'bf16' in formats: continue          # needs as much
@@ -695,9 +699,6 @@ def _lacks(device):
     if half == 'fp16': lacks['bfloat16'] = 'not in hardware: for mixed precision, fp16'
     if device.type == 'mps':
         lacks['float64'] = 'not there; compiling and several GPUs are not tried'
-    if device.type == 'cuda' and attention_kernel(device, half) == 'cuDNN':
-        lacks['dropout'] = ('cuDNN rounds 0.05 to sixteenths: '
-                            'torch.backends.cuda.enable_cudnn_sdp(False) avoids it')
     lacks['to the last bit'] = 'not promised: attention adds in an order that changes'
     return lacks
 
@@ -727,7 +728,7 @@ def time_augmentation(
 
 # %% ../nbs/14_benchmark.ipynb #0a8cfdf7
 def _memory(step):
-    "What `bench` says of memory: before the first step, and at most in the second, when the optimizer has its state."
+    "What `bench` says of memory: before the first step, and at most in the second."
     idle = peak_memory(lambda: None, step.device)
     step()
     return dict(idle_bytes=idle, peak_bytes=peak_memory(step, step.device))
@@ -762,6 +763,9 @@ def bench(
     out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path,
                attn_drop=attn_drop, seed=seed,
                **_machine(device))
+    if out['device'] == 'cpu':
+        tokens = m.layout.n_regions*m.layout.tokens_per_region + 1
+        out['paths'] = explain_path(tokens, attn_drop, precision == 'bf16')
     step = TrainingStep(m, batch_size, precision, seed=seed)
     out |= _memory(step)  # before anything else has filled it
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
@@ -778,7 +782,8 @@ def print_bench(
     "Print a benchmark."
     print(f'{r["model"]}, batch {r["batch_size"]}, attention dropout {r["attn_drop"]}')
     print(f'on {r["processor"]} ({r["device"]}, {r["threads"]} threads), torch {r["torch"]}')
-    print('\nforward and backward pass, median (quartiles)')
+    for what, way in r.get('paths', {}).items(): print(f'{what}: {way}')
+    print("\nforward and backward pass, median (quartiles); plain: the released code's structure")
     print(show_comparison(r['ways']).to_string())
     for k, s in r['steps'].items():
         aug = r['augmentation'][k]['median']

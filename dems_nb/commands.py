@@ -401,7 +401,9 @@ def _hardware():
     may = os.access('.', os.W_OK)
     yield ('this folder', may, 'can be written' if may else 'cannot be written',
            'give an --output_dir that can', False)
-    if not torch.cuda.is_available():
+    if torch.backends.mps.is_available():
+        yield 'GPU', True, "the Mac's, by MPS", '', True
+    elif not torch.cuda.is_available():
         yield ('GPU', False, 'none that PyTorch can use',
                'install a driver and a CUDA build of torch; nano needs none', True)
     for i in range(torch.cuda.device_count()):
@@ -410,6 +412,12 @@ def _hardware():
         yield f'GPU {i}', have > 2, state, 'end what else runs on it', False
         yield (f'GPU {i} bfloat16', has_bf16(f'cuda:{i}'), how(f'cuda:{i}'),
                'use --precision fp16', True)
+
+# %% ../nbs/16_commands.ipynb #e4179b37
+def _expected():
+    "The same for training on the GPU, if there is one: what it will use, need and lack."
+    from dems_nb.benchmark import what_to_expect
+    for what, said in what_to_expect().items(): yield f'to expect, {what}', True, said, '', True
 
 # %% ../nbs/16_commands.ipynb #08f3cf91
 def _data_found(data_path):
@@ -443,7 +451,7 @@ def doctor(
                    help='folder to look for data in first (default: the known folders)')
     args = p.parse_args(sys.argv[1:] if argv is None else argv)
     failed = 0
-    for check in (_packages(), _hardware(), _data_found(args.data_path), _one_step()):
+    for check in (_packages(), _hardware(), _expected(), _data_found(args.data_path), _one_step()):
         for what, ok, state, remedy, optional in check:
             failed += not ok and not optional
             line = f'[{"OK" if ok else "FAIL"}]'.ljust(7) + f'{what}: {state}'

@@ -106,12 +106,12 @@ def _row(name, evaluation, epochs=None, model=None, seconds=None, params=None, m
 def demo(
     out='out/demo', # folder for the models and pictures
     epochs:int=None, # epochs from scratch; by default as many of 14 as fit into `minutes`
-    finetune_epochs:int=None, # epochs of fine-tuning the bundled model; by default as many of 10 as fit
+    finetune_epochs:int=None, # of fine-tuning the bundled model; by default as many of 10 as fit
     device=None, # where to train; by default fastai's default device
     bar:bool=True, # show progress bars
     minutes:float=4., # for the trainings, where the epochs are not given
 ) -> pd.DataFrame: # one row a model
-    "Train DEMS and a plain ViT on the sample, fine-tune the bundled model, compare with a linear one; draw pictures."
+    "Train both models on the sample, fine-tune the bundled one, compare; draw pictures."
     names = ('dems_nano', 'vit_nano')
     demo_recipe(epochs=14 if epochs is None else epochs)  # refuse before anything runs
     finetune_recipe(10 if finetune_epochs is None else finetune_epochs)
@@ -179,7 +179,7 @@ def pictures(
 def main(
     argv:list=None, # the flags; by default the command line's
 ):
-    "Train DEMS-ViT and a plain ViT on 6,000 pictures of clothes, and compare: one table, and pictures (`dems_demo`)."
+    "Train DEMS-ViT and a plain ViT on 6,000 pictures of clothes, and compare (`dems_demo`)."
     parser = argparse.ArgumentParser(prog='dems_demo', description=main.__doc__)
     add = parser.add_argument
     add('--out', default='out/demo', help='folder for the models and pictures (default: '

@@ -24,7 +24,8 @@ from .datasets import dataset_facts, dataset_name
 from .data import get_dls, random_flip, random_shift, seed_of
 from .augment import Augment, AugmentSchedule, MixupCutmix
 from .results import Evaluation, recipe_hash
-from .loop import Accuracy, Autocast, CompileForTraining, MeanLoss, QuietRecorder
+from .loop import Accuracy, Autocast, CompileForTraining, ExactDropout, MeanLoss
+from .loop import QuietRecorder
 from .loop import SmoothLoss, SparseProgress, TidyLearner, TorchOptimizer, chosen_precision
 from .recipes import Options, RandAugment, RandomCrop, RandomErasing, check_recipe
 from .recipes import group_by, optimizer_of, options, parameter_groups, plain_value
@@ -261,6 +262,7 @@ def recipe_callbacks(
     if recipe.mixup:
         operation = MixupCutmix(dls.c, recipe.mixup, recipe.cutmix, recipe.label_smoothing)
         callbacks.append(MixupCutmixBatch(operation, recipe.seed))
+    if dls.device.type == 'cuda': callbacks.append(ExactDropout(recipe.attn_drop))
     if recipe.compile: callbacks.append(CompileForTraining())
     return [*callbacks, *step_callbacks(recipe)]
 

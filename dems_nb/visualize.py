@@ -28,7 +28,7 @@ def _plain(name): return str(name).replace('$', r'\$')  # to matplotlib a dollar
 
 # %% ../nbs/08_visualize.ipynb #d56acafa
 def _small_png(fig, dpi=72, colors=256):
-    "A figure as PNG with a palette, a third of the usual size; the colours of the scales stay exactly what they are."
+    "A figure as PNG with a palette, a third of the usual size; the scales' colours stay exact."
     buffer, small = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format='png', dpi=dpi)
     full = Image.open(buffer).convert('RGB')
@@ -45,7 +45,7 @@ def _small_png(fig, dpi=72, colors=256):
 
 # %% ../nbs/08_visualize.ipynb #96f26cf3
 def _as_image(img):
-    "A picture as floats 0…1, (1 or 3, height, width). Raises `ValueError` for another shape or values out of range."
+    "A picture as floats 0…1, (1 or 3, height, width). Raises `ValueError` for anything else."
     x = img if torch.is_tensor(img) else np.array(img)
     if not torch.is_tensor(x) and x.dtype.kind not in 'uifb':
         raise ValueError(f'{img!r} is no image: open the file first')
@@ -62,7 +62,7 @@ def _as_image(img):
     return x.float()/top
 
 def _image(img, layout, resize=False):
-    "A picture of the layout's size, as `_as_image`. Raises `ValueError` for another size, unless `resize` is asked for."
+    "A picture of the layout's size. Raises `ValueError` for another size unless to `resize`."
     x, S = _as_image(img), layout.image_size
     if tuple(x.shape[1:]) == (S, S): return x
     if resize: return F.interpolate(x[None], (S, S), mode='bicubic', antialias=True)[0].clamp(0, 1)
@@ -75,7 +75,7 @@ def _show(ax, img):
     height, width = img.shape[1:]
     ax.imshow(img.movedim(0, 2).squeeze(2).numpy(), cmap='gray', vmin=0, vmax=1,
               extent=(0, width, height, 0),
-              interpolation='nearest' if width <= 64 else None)                  # show the pixels where there are few
+              interpolation='nearest' if width <= 64 else None)        # show few pixels as they are
     ax.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
 def _panel(ax, img, layout, k, lw=.5):
@@ -117,7 +117,7 @@ def show_correspondence(
     position:int, # sequence position of the chosen token, the class token not counted
     resize:bool=False, # resize a picture of another size
 ) -> Figure: # a panel for each scale
-    "One token and all of other scales that see the same pixels. Raises `IndexError` for a position out of range."
+    "One token and all that see the same pixels. Raises `IndexError` for a position out of range."
     linked, img, scale = layout.linked(position), _image(img, layout, resize), layout.scale
     fig, axs = _row_of_panels(len(layout.grids))
     for k, ax in enumerate(axs):
@@ -133,7 +133,7 @@ def show_correspondence(
 
 # %% ../nbs/08_visualize.ipynb #97df642a
 def _strip(ax, colors, per_region, said, gap=3):
-    "Tokens as a coloured strip, the class token before it, a gap where a region ends; the ticks are positions."
+    "Tokens as a coloured strip, the class token first, a gap between regions; ticks: positions."
     starts = range(0, len(colors), per_region)
     at = [start + r*gap for r, start in enumerate(starts)]  # where each region is drawn
     for x, start in zip(at, starts):
@@ -172,7 +172,7 @@ def show_sequence(
 
 # %% ../nbs/08_visualize.ipynb #78da656a
 def _model_input(model, img, x=None):
-    "One normalised image: `x`, or `img` normalised as the recipe does. Raises `ValueError` if the model cannot take it."
+    "One normalised image, `x` or of `img`. Raises `ValueError` if the model cannot take it."
     c, S = model.config['in_chans'], model.layout.image_size
     if x is None:
         img = _image(img, model.layout)
@@ -187,7 +187,7 @@ def _model_input(model, img, x=None):
     return x
 
 def _watch(model, x, modules, look):
-    "Run one image through the model, in eval mode, with `look(module, input, output)` at each of `modules`."
+    "One image through the model in eval mode; `look(module, input, output)` at each module."
     p, modes = next(model.parameters()), [(m, m.training) for m in model.modules()]
     hooks = [m.register_forward_hook(look) for m in modules]
     try:
@@ -204,8 +204,8 @@ def _no_interactions():
 def mixing_weights(
     model:ViT, # a model with interactions, on any device
     x:torch.Tensor, # one normalised image, (1, in_chans, image_size, image_size), on any device
-) -> list: # for each interaction its D, (region, token, mixed), on the model's device; each column sums to 1
-    "The mixing weights of every interaction for one image. Raises `ValueError` for a model without interactions."
+) -> list: # for each interaction its D, (region, token, mixed); each column sums to 1
+    "Every interaction's mixing weights for one image. Raises `ValueError` if there is none."
     if not len(getattr(model, 'interactions', ())): raise _no_interactions()
     seen = []
     _watch(model, _model_input(model, None, x), model.interactions,
@@ -214,7 +214,7 @@ def mixing_weights(
 
 # %% ../nbs/08_visualize.ipynb #e6beb793
 def _perplexity(w, dim):
-    "Exponential of the entropy of weights that sum to 1 along `dim`: how many they average, in effect."
+    "Exponential of the entropy of weights that sum to 1 along `dim`: how many they average."
     return torch.exp(-(w*w.clamp_min(1e-12).log()).sum(dim))
 
 def _shares(w, scale):
@@ -227,7 +227,7 @@ def _mix_rows(P, D):
     return torch.cat([P[:1], (D.transpose(1, 2) @ rows).flatten(0, 1)])
 
 def _paint(axs, layout, weights, img, most=None):
-    "Fill the tokens of every scale, a panel each, the fuller the larger their weight; `most` is full (default: per panel)."
+    "Fill each scale's tokens in a panel by their weight; `most` is full (default: per panel)."
     scale = layout.scale
     for k, ax in enumerate(axs):
         _panel(ax, img, layout, k, lw=.3)
@@ -250,7 +250,7 @@ def _which(model, which, region):
 
 # %% ../nbs/08_visualize.ipynb #1f1fe562
 def _show_matrix(ax, D, layout, placed):
-    "D of one region, a row a source token, marked by scale if the sources are still `placed`, the original tokens."
+    "D of one region, a row a source token, marked by scale if these are `placed`, the originals."
     ax.imshow(D.numpy(), cmap='Greys', vmin=0, aspect='auto', interpolation='nearest')
     ax.set(ylabel='source tokens', xticks=[], yticks=[])
     if not placed: return
@@ -289,7 +289,7 @@ def _origins(Ds, layout):
     return P[1:, 1:].unflatten(0, (layout.n_regions, -1))
 
 def _show_painted(fig, layout, img, weights, shares):
-    "A panel for each scale with one token's sources in units of the largest, and the share of each scale."
+    "A panel a scale with one token's sources in units of the largest, and each scale's share."
     axs = fig.subplots(1, len(layout.grids), squeeze=False)[0]
     _paint(axs, layout, weights, img, float(weights.max()))
     for ax, p, share in zip(axs, layout.patch_sizes, shares):
@@ -311,9 +311,9 @@ def show_mixing(
     img, # the picture, uint8 or 0…1 float, (in_chans, image_size, image_size)
     which:int=0, # which interaction, from 0
     region:int=None, # which region, row-major; by default the one with the most peaked column
-    x:torch.Tensor=None, # the same picture normalised, (1, in_chans, image_size, image_size); by default as in the recipe
-) -> Figure: # panels for the most peaked mixed token; under them D, each scale's share, and perplexity
-    "D of one interaction and region: what its mixed tokens are made of. Raises `ValueError` without interactions."
+    x:torch.Tensor=None, # the picture normalised, (1, in_chans, size, size); default: by the recipe
+) -> Figure: # the most peaked mixed token; under it D, each scale's share, and perplexity
+    "D of one interaction and region. Raises `ValueError` for a model without interactions."
     _which(model, which, region)
     layout, x = model.layout, _model_input(model, img, x)
     Ds = [d.float().cpu() for d in mixing_weights(model, x)]
@@ -335,7 +335,7 @@ def show_mixing(
 
 # %% ../nbs/08_visualize.ipynb #27d340d0
 def _softmax_of(attn, qkv):
-    "The weights that an attention layer gives one image, from its queries and keys: (head, query, key)."
+    "The weights that an attention layer gives one image: (head, query, key)."
     # each: head token head_dim
     q, k, _ = qkv[0].float().unflatten(-1, (3, attn.heads, -1)).permute(1, 2, 0, 3)
     return (q @ k.mT / q.shape[-1]**.5).softmax(-1)
@@ -343,7 +343,7 @@ def _softmax_of(attn, qkv):
 def attention_weights(
     model:ViT, # any model of this kit, on any device
     x:torch.Tensor, # one normalised image, (1, in_chans, image_size, image_size)
-) -> list: # for each block (head, query, key), float32; each row sums to 1; the class token is the first
+) -> list: # for each block (head, query, key), float32; each row sums to 1; class token first
     "The attention weights of every block for one image, computed again from its queries and keys."
     seen, of = [], {b.attn.qkv: b.attn for b in model.blocks}
     _watch(model, _model_input(model, None, x), of,
@@ -352,7 +352,7 @@ def attention_weights(
 
 # %% ../nbs/08_visualize.ipynb #d936069f
 def _follow(model, x, attention=False, residual=.5):
-    "One matrix (later, original) for the sequence as it enters block 1 and as it leaves each block, one after the other."
+    "A matrix (later, original) for the sequence as it enters block 1 and as it leaves each."
     Ds, As, of = [], [], {b.attn.qkv: b.attn for b in model.blocks if attention}
     def look(m, inp, out):
         if m in of: As.append(_softmax_of(of[m], out).mean(0).cpu())
@@ -374,9 +374,9 @@ def provenance(
     blocks:int=None, # look after this many blocks, and the interactions before them; by default all
     attention:bool=False, # follow attention as well, by rollout; by default mixing alone
     residual:float=.5, # for rollout: how much of itself a token keeps in a block
-    x:torch.Tensor=None, # the same picture normalised, (1, in_chans, image_size, image_size); by default as in the recipe
-) -> torch.Tensor: # (later token, original token), class token first in both; each row sums to 1; float32, on the CPU
-    "How much of each original token is in each later one. Raises `ValueError` if there is nothing to follow."
+    x:torch.Tensor=None, # the picture normalised, (1, in_chans, size, size); default: by the recipe
+) -> torch.Tensor: # (later, original), class token first; each row sums to 1; float32, CPU
+    "How much of each original token is in each later one. Raises `ValueError` for nothing."
     depth = len(model.blocks)
     if blocks is None: blocks = depth
     if not 0 <= blocks <= depth:
@@ -390,7 +390,7 @@ def provenance(
 
 # %% ../nbs/08_visualize.ipynb #fb95fa5c
 def _spread(layout, weights):
-    "The weight of each pixel, if each token spreads its own evenly over its box: (image_size, image_size)."
+    "The weight of each pixel, if each token spreads its own evenly over its box: (size, size)."
     heat = torch.zeros(layout.image_size, layout.image_size)
     for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), weights.tolist()):
         heat[y0:y1, x0:x1] += w/((x1-x0)*(y1-y0))
@@ -409,7 +409,8 @@ def _check_token(token, n, attention):
             f'token is {token}: give 0 for the class token, or a later token, 1 to {n - 1}')
     if token == 0 and not attention:
         raise ValueError(
-            'the class token takes no part in mixing: ask for attention=True, or for a token from 1 on')
+            'the class token takes no part in mixing: ask for attention=True, or for a token from '
+            '1 on')
 
 # %% ../nbs/08_visualize.ipynb #169ff275
 def show_provenance(
@@ -418,7 +419,7 @@ def show_provenance(
     token:int=0, # which token of the later sequence: 0 is the class token
     blocks:int=None, # look after this many blocks, and the interactions before them; by default all
     attention:bool=True, # follow attention as well, by rollout; otherwise mixing alone
-    x:torch.Tensor=None, # the same picture normalised, (1, in_chans, image_size, image_size); by default as in the recipe
+    x:torch.Tensor=None, # the picture normalised, (1, in_chans, size, size); default: by the recipe
 ) -> Figure: # the picture, a panel for each scale, and all together
     "Where a later token came from, on the pixels. Raises `IndexError` for a token out of range."
     layout, P = model.layout, provenance(model, img, blocks, attention, x=x)
@@ -441,7 +442,7 @@ def show_provenance(
 
 # %% ../nbs/08_visualize.ipynb #f2a1bb78
 def _schedule_of(recipe, in_chans):
-    "The schedule of a recipe, or the schedule itself. Raises `ValueError` for a recipe without one."
+    "The schedule of a recipe, or the schedule itself. Raises `ValueError` if there is none."
     if isinstance(recipe, AugmentSchedule): return recipe
     if getattr(recipe, 'augment', 'paper') != 'paper':
         raise ValueError(f"this recipe's augment is {recipe.augment!r}, which has no schedule: "
@@ -467,7 +468,7 @@ def show_schedule(
     n:int=6, # how many draws of each
     seed:int=0, # of the draws
 ) -> Figure: # the probabilities as curves; under them a row of draws for each epoch
-    "One picture through the augmentation at several epochs, with the same dice. Raises `ValueError` for an impossible epoch."
+    "One picture at several epochs, with the same dice. Raises `ValueError` for a wrong epoch."
     img = (255*_as_image(img)).round().byte()
     schedule = _schedule_of(recipe, len(img))
     if epochs is None: epochs = sorted({round(i*(schedule.epochs - 1)/4) for i in range(5)})
@@ -492,7 +493,7 @@ def show_predictions(
     n:int=10, # how many to show
     worst:bool=False, # those with the largest loss first; by default in order
 ) -> Figure: # each with its class and probability; framed blue if right, orange if wrong
-    "Pictures with the model's answers. Raises `ValueError` if pictures and classes do not go together."
+    "Pictures with the model's answers. Raises `ValueError` if pictures and classes do not fit."
     if len(images) != len(target):
         raise ValueError(f'{len(images)} images and {len(target)} classes: give one each')
     prob, target = _probabilities(model, images), torch.as_tensor(target).cpu()
@@ -524,7 +525,7 @@ def _show_answer(ax, img, prob, true, classes):
 
 # %% ../nbs/08_visualize.ipynb #4d93684d
 def show_history(
-    histories:dict, # name -> (training loss, validation loss, accuracy) of each epoch, as in `learn.recorder.values`
+    histories:dict, # name -> `learn.recorder.values`: training and validation loss, accuracy
 ) -> Figure: # two panels: loss and accuracy
     "Learning curves of one or more runs."
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout='constrained')

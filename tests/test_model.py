@@ -186,3 +186,12 @@ def test_numpy_integers_are_sizes():
 def test_a_plan_that_is_no_plan_is_told(said, make):
     with pytest.raises(ValueError) as e: make()
     assert said in str(e.value)
+
+def test_export_with_any_batch():
+    "The size of the batch is not looked at, so one exported program takes all."
+    model = create_model('dems_nano', depth=2, mix_before=(2,), n_mixed=(4,)).eval()
+    program = torch.export.export(model, (torch.rand(2, 3, 32, 32),),
+                                  dynamic_shapes=({0: torch.export.Dim('batch')},)).module()
+    for n in (1, 5):
+        x = torch.rand(n, 3, 32, 32)
+        assert torch.allclose(program(x), model(x), atol=1e-5)

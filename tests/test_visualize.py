@@ -50,9 +50,9 @@ def test_correspondence_draws_the_linked_tokens_and_only_them(layout):
             for r in ax.patches:
                 if not r.get_label().isdigit(): continue
                 x0, y0, x1, y1 = layout.boxes[int(r.get_label())].tolist()
-                assert r.get_bbox().extents.tolist() == [x0, y0, x1,
-                                                         y1] and matplotlib.colors.to_hex(
-                                                             r.get_facecolor()).upper() == SCALE_COLORS[k]
+                assert r.get_bbox().extents.tolist() == [x0, y0, x1, y1]
+                colour = matplotlib.colors.to_hex(r.get_facecolor())
+                assert colour.upper() == SCALE_COLORS[k]
         own = [ax for ax in fig.axes if 'the chosen token' in ax.get_title()]
         assert own == [fig.axes[layout.scale[p]]]
         plt.close(fig)
@@ -229,7 +229,7 @@ def test_attention_weights_give_the_blocks_own_output(seed):
         assert torch.allclose(m.proj(mine), out[0], atol=1e-5)
 
 def by_paths(model, x, blocks, attention, residual):
-    "Share of every original token in every later one, adding up every path from one to the other, one at a time."
+    "Share of every original token in every later one, every path added up, one at a time."
     Ds, As = mixing_weights(model, x), attention_weights(model, x)
     steps = []
     for k in range(1, blocks + 1):
@@ -381,9 +381,8 @@ def test_predictions_say_what_the_model_says(worst):
     fig = show_predictions(model, x, y, fashion_classes, n=7, worst=worst)
     for ax, i in zip(fig.axes, order[:7]):
         given = prob[i].argmax()
-        assert ax.get_title() == f'{fashion_classes[given]} {prob[i, given]:.0%}' + ('' if given
-                                                                                     == y[i]
-                                                                                     else f'\nis: {fashion_classes[y[i]]}')
+        true = '' if given == y[i] else f'\nis: {fashion_classes[y[i]]}'
+        assert ax.get_title() == f'{fashion_classes[given]} {prob[i, given]:.0%}{true}'
         assert np.allclose(ax.images[0].get_array(), x[i, 0]/255)
         assert matplotlib.colors.to_hex(
             ax.spines['top'].get_edgecolor()).upper() == SCALE_COLORS[0 if given == y[i] else 4]
@@ -392,9 +391,9 @@ def test_predictions_say_what_the_model_says(worst):
 def test_history_and_confusion():
     runs = {'a': [(2., 1.9, .1), (1., 1.2, .5)], 'b': [(3., 2.9, .2)]}
     left, right = show_history(runs).axes
-    assert left.lines[1].get_ydata().tolist() == [
-        1.9, 1.2] and right.lines[1].get_ydata().tolist() == [20.] and [t.get_text()
-                                                                        for t in left.get_legend().get_texts()] == ['a', 'b']
+    assert left.lines[1].get_ydata().tolist() == [1.9, 1.2]
+    assert right.lines[1].get_ydata().tolist() == [20.]
+    assert [t.get_text() for t in left.get_legend().get_texts()] == ['a', 'b']
     class E: target, predicted = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])
     ax, = show_confusion(E, ['cat', 'dog']).axes
     assert [t.get_text() for t in ax.texts] == ['50%', '50%', '0%',

@@ -1,10 +1,10 @@
 """What is played with the stand-in, each scene in a process of its own: a function that returns
 plain values. `python scenes.py GROUP` prints them as JSON on the last line: scene -> values."""
-import json, sys, tempfile, traceback
+import json, sys, tempfile, time, traceback
 from pathlib import Path
 import torch
 from kit import (Callback, Interrupted, NoWaits, Recipe, Steps, StopAt, create_model, evaluate,
-                 load_model, make_learner, named, quiet, recipe_dls, train)
+                 load_model, make_learner, named, quiet, recipe_dls, rooms, train)
 from watch import counts, since, watch, waits
 
 small = dict(dataset='sample', model='dems_nano', n_train=320, holdout=100, bs=64, epochs=2)
@@ -33,42 +33,43 @@ def colour(recipe, side=32, keep='device', n=320, size=None):
     dls.c, dls.in_chans, dls.vocab, dls.name = 10, 3, list('0123456789'), 'colour'
     return dls
 
-def cases():
-    "Name -> (recipe, how its data are made, or None for what the recipe names)."
-    for kind, fields in kinds.items():
-        for precision in ('bf16', 'fp16', 'fp32') if kind != 'paper, one_cycle' else ('auto',):
-            recipe = Recipe(**{**small, **fields, 'precision': precision})
-            yield f'{kind}, {precision}', recipe, None
-    for kind in ('light', 'paper', 'fine-tune'):
-        r = Recipe(**{**small, **kinds[kind]})
-        yield f'{kind}, colour', r, dict()
-        yield f'{kind}, colour, host', r, dict(keep='host')
-        big = Recipe(**{**small, **kinds[kind], 'image_size': 256, 'patch_size': 16, 'bs': 16})
-        yield f'{kind}, colour, 256 px', big, dict(side=256, n=64)
+# recipe, then what differs from a run in bf16 of the sample's grey pictures on the device
+names = (*kinds, *(f'paper, {p}' for p in ('fp16', 'fp32')), 'light, fp16', 'light, colour, host',
+         'paper, colour', 'paper, colour, 256 px, host', 'fine-tune, colour, 256 px')
 
-def play(name, recipe, how):
-    "Train, count, train once more where a wait is an error."
-    data = lambda: colour(recipe, **how) if how is not None else None
-    steps = Steps()
+def case(name):
+    "A recipe, and how its data are made, or None for what the recipe names."
+    kind = 'paper, one_cycle' if 'one_cycle' in name else name.split(', ')[0]
+    words = set(name.split(', ')[1:])
+    changes = {'precision': p for p in words & {'fp16', 'fp32'}}
+    if '256 px' in words: changes |= dict(image_size=256, patch_size=16, bs=16)
+    if 'colour' not in words: return Recipe(**{**small, **kinds[kind], **changes}), None
+    how = dict(side=256, n=64) if '256 px' in words else {}
+    return Recipe(**{**small, **kinds[kind], **changes}), how | dict(
+        keep='host' if 'host' in words else 'device')
+
+def play(recipe, how=None):
+    "Train and count; in the second epoch a wait in a step is an error."
+    dls = colour(recipe, **how) if how is not None else None
+    steps, error = Steps(), None
     with watch(*waits) as seen:
-        learn = quiet(train, recipe, dls=data(), device='cuda', bar=False, cbs=[steps])
+        try: learn = quiet(train, recipe, dls=dls, device='cuda', bar=False, cbs=[steps, NoWaits()])
+        except RuntimeError as e: error = str(e).splitlines()[0]
+    found = dict(step={k: max(s.get(k, 0) for s in steps.steps) for k in waits}, error=error,
+                 n_steps=len(steps.steps),
+                 places=[f'{n} x {k}: {place}' for (k, place), n in seen.most_common(8)])
+    if error: return found
     autocast = getattr(learn, 'autocast', None)
-    error = None
-    try: quiet(train, recipe, dls=data(), device='cuda', bar=False, cbs=[NoWaits()])
-    except RuntimeError as e: error = str(e).splitlines()[0]
-    finally: torch.cuda.set_sync_debug_mode('default')
-    return dict(step={k: max(s.get(k, 0) for s in steps.steps) for k in waits},
-                epoch=steps.epochs[-1], n_steps=len(steps.steps), error=error,
-                dtype=str(autocast.dtype) if autocast else 'torch.float32',
-                scaler=bool(autocast and autocast.scaler), scored=learn.evaluation.n,
-                device=str(next(learn.model.parameters()).device),
-                places=[f'{n} x {k}: {place}' for (k, place), n in seen.most_common(8)])
+    return found | dict(epoch=steps.epochs[-1], scored=learn.evaluation.n,
+                        device=str(next(learn.model.parameters()).device),
+                        dtype=str(autocast.dtype) if autocast else 'torch.float32',
+                        scaler=bool(autocast and learn.scaler))
 
-def recipes(): return {name: play(name, r, how) for name, r, how in cases()}
+def recipes(): return {name: play(*case(name)) for name in names}
 
 def auto():
-    "What `auto` chooses on this card, and for each kind whether a run with it ends."
-    return {kind: play(kind, Recipe(**{**small, **fields}), None) for kind, fields in kinds.items()}
+    "What `auto` chooses on this card, and a run in fp16."
+    return {name: play(*case(name)) for name in ('light', 'paper', 'paper, fp16')}
 
 def stopped(recipe, out, at):
     "Stop a run at a place, go on, evaluate, and read the model on the CPU."
@@ -77,7 +78,7 @@ def stopped(recipe, out, at):
     learn = quiet(train, recipe, out, device='cuda', bar=False, resume=True)
     model = load_model(out/'model.safetensors')
     result = json.loads((out/'result.json').read_text())
-    return dict(stop=stop, epochs=len(learn.epoch_log.rows), losses=len(learn.recorder.losses),
+    return dict(stop=stop, epochs=len(learn.rows), losses=len(learn.recorder.losses),
                 scored=evaluate(learn.model, learn.dls).n, on=str(next(model.parameters()).device),
                 device=result['device'], precision=result['precision'])
 
@@ -105,7 +106,7 @@ def other_precision():
         changed = Recipe(**small, precision='bf16')
         learn = quiet(train, changed, Path(tmp)/'r', device='cuda', bar=False, resume=True,
                       allow_changes=True)
-    return dict(epochs=len(learn.epoch_log.rows))
+    return dict(epochs=len(learn.rows))
 
 def clip():
     "How many gradients fastai's GradientClip sees before the optimizer steps, by precision."
@@ -130,7 +131,8 @@ def stages():
         return dict(source=learn.pretrained['name'], scored=learn.evaluation.n)
 
 def float64():
-    "Operations in double precision in a run: there are none on a Mac's GPU."
+    "Operations in double precision, were the metrics to add as they do on a Mac's GPU."
+    rooms[0]._wide = torch.Tensor.float
     from torch.utils._python_dispatch import TorchDispatchMode
     class Doubles(TorchDispatchMode):
         names = set()
@@ -142,37 +144,56 @@ def float64():
                     self.names.add(str(func))
             return out
     with Doubles() as seen:
-        for fields in kinds.values():
-            quiet(train, Recipe(**{**small, **fields}), device='cuda', bar=False)
+        for name in ('light', 'paper'): quiet(train, case(name)[0], device='cuda', bar=False)
     return sorted(seen.names)
 
+class Stumble(Callback):
+    "An error in a step."
+    def after_pred(self): 1/0
+
+def cudnn():
+    "Whether cuDNN's attention may be chosen: in each step of training, and after, by dropout."
+    seen, allowed = {}, torch.backends.cuda.cudnn_sdp_enabled
+    class Look(Callback):
+        def after_pred(self): self.seen.append(allowed())
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        for drop in (0., .05):
+            look, r = Look(), Recipe(**small, attn_drop=drop, precision='fp32')
+            look.seen = []
+            quiet(train, r, device='cuda', bar=False, cbs=[look])
+            seen[str(drop)] = [sorted(set(look.seen)), allowed()]
+        try: quiet(train, r, device='cuda', bar=False, cbs=[Stumble()])
+        except ZeroDivisionError: seen['after an error'] = allowed()
+    finally: torch.backends.cuda.enable_cudnn_sdp(False)
+    return seen
+
 def graphs():
-    "Graphs, breaks and recompilations over two fits of three epochs, compiled as in training."
+    "Graphs, breaks and waits over two fits, compiled as in training, and of other batches."
     import torch._dynamo as dynamo
     made = []
     def backend(graph, inputs): made.append(graph); return graph.forward
     compile_ = torch.compile
     torch.compile = lambda f, **kw: compile_(f, **{**kw, 'backend': backend})
-    out = {}
-    for kind in ('light', 'paper', 'fine-tune'):
-        dynamo.reset(); dynamo.utils.counters.clear(); made.clear()
-        r = Recipe(**{**small, **kinds[kind], 'epochs': 3, 'compile': True, 'n_train': 330})
-        steps = Steps()
-        learn = make_learner(r, device='cuda', cbs=[named('EpochLog')(), steps])
-        with learn.no_bar(), learn.no_logging():
-            for _ in range(2): learn.fit(3)
-        breaks = dynamo.utils.counters['graph_break']
-        out[kind] = dict(graphs=len(made), breaks=sum(breaks.values()),
-                         step={k: max(s.get(k, 0) for s in steps.steps) for k in waits})
-    return out | dict(batches=batches(made, backend, compile_))
+    r = Recipe(**{**small, **paper, 'compile': True, 'n_train': 330})
+    steps = Steps()
+    learn = make_learner(r, device='cuda', cbs=[steps])
+    with learn.no_bar(), learn.no_logging():
+        for _ in range(2): learn.fit(2)
+    breaks = dynamo.utils.counters['graph_break']
+    return dict(graphs=len(made), breaks=sum(breaks.values()),
+                step={k: max(s.get(k, 0) for s in steps.steps) for k in waits},
+                batches=batches(made, backend, compile_))
 
 def batches(made, backend, compile_):
     "Graphs of a compiled model: training, scoring, a smaller batch; then with a dynamic batch."
     import torch._dynamo as dynamo
     out = {}
     for dynamic in (None, True):
-        dynamo.reset(); made.clear()
-        model = create_model('dems_nano', drop_path=.1, attn_drop=.05).cuda()
+        dynamo.reset()
+        made.clear()
+        model = create_model('dems_nano', depth=2, mix_before=(2,), n_mixed=(4,), drop_path=.1,
+                             attn_drop=.05).cuda()
         f, n = compile_(model, backend=backend, fullgraph=True, dynamic=dynamic), []
         for size, training in ((8, True), (8, True), (8, False), (5, False), (3, False), (8, True)):
             model.train(training)
@@ -199,13 +220,14 @@ def pictures():
     "Viewer, explorer and provenance of a model on the card."
     import numpy as np
     import dems_nb.visualize as V
+    from dems_nb.viewer import view_tokens
     img = named('sample_images')(1).x[0]
     model = create_model('dems_nano', in_chans=1).cuda()
     share = V.provenance(model, img, attention=True)
     viewers = dict(mixing=lambda: V.show_mixing(model, img),
                    provenance=lambda: V.show_provenance(model, img),
                    predictions=lambda: V.show_predictions(model, img[None], [0], range(10)),
-                   tokens=lambda: V.view_tokens(img, model.layout, model))
+                   tokens=lambda: view_tokens(img, model.layout, model))
     for f in viewers.values(): f()
     return dict(shape=list(share.shape), shown=list(viewers))
 
@@ -237,16 +259,15 @@ def memory():
     import gc
     from dems_nb import benchmark as B
     out = {}
-    for name in ('dems_tiny', 'dems_small'):
-        for precision in ('bf16', 'fp32'):
-            model = create_model(name, drop_path=.15, attn_drop=.05).cuda()
-            step = B.TrainingStep(model, 256, precision)
-            step()
-            peak = B.peak_memory(step, 'cuda')
-            said = B.estimate_memory(model.cpu(), 256, precision)['total']
-            out[f'{name}, {precision}'] = peak/said
-            del model, step
-            gc.collect()
+    for name, precision in (('tiny', 'bf16'), ('tiny', 'fp32'), ('small', 'bf16')):
+        model = create_model(f'dems_{name}', drop_path=.15, attn_drop=.05).cuda()
+        step = B.TrainingStep(model, 256, precision)
+        step()
+        peak = B.peak_memory(step, 'cuda')
+        said = B.estimate_memory(model.cpu(), 256, precision)['total']
+        out[f'{name}, {precision}'] = peak/said
+        del model, step
+        gc.collect()
     return out
 
 def fits():
@@ -286,13 +307,15 @@ def second_card():
 
 groups = dict(recipes=[recipes], auto=[auto, kernels, fits, expected],
               runs=[resume, other_precision, clip, stages, float64, graphs, kernels, pictures,
-                    memory, expected],
+                    memory, expected, cudnn],
               inductor=[inductor], two_cards=[second_card, two_cards])
 
 def played(f):
-    "What a scene gave, or how it ended."
+    "What a scene gave, or how it ended; how long it took goes to the errors."
+    start = time.process_time()
     try: return f()
     except Exception: return dict(error=traceback.format_exc())
+    finally: print(f'{f.__name__}: {time.process_time() - start:.1f} s', file=sys.stderr)
 
 if __name__ == '__main__':
     print('\n' + json.dumps({f.__name__: played(f) for f in groups[sys.argv[1]]}), flush=True)
