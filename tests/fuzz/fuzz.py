@@ -90,7 +90,8 @@ def twist_tensors(tensors, rng):
     key, tensors = rng.choice(list(tensors)), dict(tensors)
     t = tensors.pop(key)
     new = rng.choice([None, t.flatten(), t[..., :1], t.double(), t.to(torch.uint8),
-                      t.reshape(-1)[0], t[:0] if t.ndim else t, torch.zeros(1), t.half(), t*float('nan')])
+                      t.reshape(-1)[0], t[:0] if t.ndim else t, torch.zeros(1), t.half(),
+                      t*float('nan')])
     if new is not None: tensors[rng.choice([key, key, key + '.x', 'blocks.999999999.w'])] = new
     return tensors
 
