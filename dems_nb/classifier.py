@@ -415,6 +415,7 @@ def _table(rows, top):
     for name, answer in rows: out.writerow([name, *(v for pair in answer.top(top) for v in pair)])
     return text.getvalue().encode()
 
+# %% ../nbs/15_classifier.ipynb #5d1e7a30
 def _predict(args):
     "The work of `dems_predict`: the number of pictures that could not be read."
     answering = load_classifier(args.pretrained_weight, args.device)
