@@ -185,7 +185,8 @@ def look(self:Classifier,
 ) -> Figure: # above: picture, answer, provenance; below: a panel a scale
     "A picture with its answer, where it came from, and one token with its kin of other scales."
     x = self.picture(source)
-    layout, answer = self.model.layout, self._answer(self._probabilities(x[None])[0])
+    layout = self.model.layout
+    answer = self._answer(self._probabilities(x[None])[0])
     w = provenance(self.model, x, attention=True, x=self.normalize(x[None].to(self.device)))[0, 1:]
     if token is None: token = int(torch.where(layout.scale == 0, w, -1.).argmax())
     columns = max(3, len(layout.grids))
@@ -239,7 +240,8 @@ class _Deployed(nn.Module):
         super().__init__()
         stats = picture_stats(model.config['in_chans'])
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in stats)
-        self.model, self.inside = model, inside
+        self.model = model
+        self.inside = inside
         self.register_buffer('mean', mean)
         self.register_buffer('std', std)
 
@@ -413,18 +415,21 @@ def _table(rows, top):
     for name, answer in rows: out.writerow([name, *(v for pair in answer.top(top) for v in pair)])
     return text.getvalue().encode()
 
+# %% ../nbs/15_classifier.ipynb #5d1e7a30
 def _predict(args):
     "The work of `dems_predict`: the number of pictures that could not be read."
     answering = load_classifier(args.pretrained_weight, args.device)
     quiet = args.csv is not None and not args.json             # the answers are in the file
     names = list(_walk(args.pictures)) if '-' not in args.pictures else _walk(args.pictures)
     if names == []:
-        raise ValueError(f'no picture in {", ".join(args.pictures)}: give files, or folders with '
-                         'some')
+        raise ValueError(f'no picture in {", ".join(args.pictures)}: '
+                         'give files, or folders with some')
     elsewhere = quiet or not sys.stdout.isatty()               # else lines are progress enough
     bar = tqdm(disable=not (sys.stderr.isatty() and elsewhere), unit=' pictures',
                total=len(names) if isinstance(names, list) else None)
-    rows, broken, top = [], 0, min(args.top, len(answering.classes))
+    top = min(args.top, len(answering.classes))
+    rows = []
+    broken = 0
     for name, answer in answering.stream(names, args.batch_size, on_broken='give'):
         bar.update(1)
         if isinstance(answer, Exception):

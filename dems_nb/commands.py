@@ -133,6 +133,7 @@ def _time_needed(model, recipe, images, device=None):
     unit = next((unit for unit, length in units.items() if took >= 2*length), 'seconds')
     return f'about {max(1, took/units[unit]):,.0f} {unit} on {device}, by a step of {few} images'
 
+# %% ../nbs/16_commands.ipynb #7b20c4e9
 def _dry_run(recipe, data_path, valid_pct=None, device=None):
     "What would be trained, and what it costs."
     n_classes, in_chans, n, about = _data_facts(recipe, data_path, valid_pct)

@@ -112,8 +112,9 @@ def _download(file_id, to, bar):
     "Fetch a file from Google Drive by gdown, which follows its pages. Raises whatever went wrong."
     import gdown
     usual = dict(use_cookies=False, timeout=30)               # older versions know no timeout
-    known = {k: v for k, v in usual.items() if k in inspect.signature(gdown.download).parameters}
-    if gdown.download(id=file_id, output=str(to), quiet=not bar, **known) is None:
+    parameters = inspect.signature(gdown.download).parameters
+    options = {k: v for k, v in usual.items() if k in parameters}
+    if gdown.download(id=file_id, output=str(to), quiet=not bar, **options) is None:
         raise OSError('no permission, or asked for too often')
 
 def fetch(
@@ -121,7 +122,8 @@ def fetch(
     bar:bool=True, # show gdown's progress bar
 ) -> Path: # the authors' file
     "A published checkpoint, downloaded if need be. Raises `OSError` that says what to do by hand."
-    entry, path = zoo_entry(name), zoo_files(name)[0]
+    entry = zoo_entry(name)
+    path = zoo_files(name)[0]
     if path.is_file(): return path
     by_hand = f'Open {entry.address} in a browser and put the file at {path}'
     path.parent.mkdir(parents=True, exist_ok=True)

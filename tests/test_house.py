@@ -91,8 +91,7 @@ def test_notebook_reads_well(nb):
 being_mended = set('''
 nbs/08_visualize.ipynb nbs/09_run.ipynb nbs/12_kernels.ipynb nbs/13_results.ipynb
 nbs/14_benchmark.ipynb nbs/17_demo.ipynb nbs/18_studies.ipynb nbs/21_trust.ipynb
-nbs/tutorials/data_efficiency.ipynb tests/fuzz/fuzz.py tests/test_arguments.py
-tests/test_benchmark.py tests/test_own_pictures.py tests/test_released.py
+nbs/tutorials/data_efficiency.ipynb tests/test_benchmark.py tests/test_released.py
 tests/test_visualize.py'''.split())
 by_hand = [p for d in ('tests', 'bench', 'docs', 'dems_nb/checks')
            for p in sorted((root/d).rglob('*.py')) if '__pycache__' not in p.parts]

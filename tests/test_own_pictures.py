@@ -12,7 +12,7 @@ def picture(seed, size=(40, 26)):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8))
 
 def folder(root):
-    "Two classes of ten, not split: colour, grey, one turned by its EXIF, one broken, hidden copies."
+    "Two classes of ten, not split: colour, grey, one turned by EXIF, one broken, hidden copies."
     for k, name in enumerate(('cat', 'dog')):
         (root/name/'.ipynb_checkpoints').mkdir(parents=True)
         for i in range(10): picture(100*k + i, (30 + 5*i, 40)).save(root/name/f'{i}.png')
