@@ -12,7 +12,7 @@ def picture(seed, size=(40, 26)):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8))
 
 def folder(root):
-    "Two classes of ten, not split: colour, grey, one turned by EXIF, one broken, hidden copies."
+    "Two classes, not split: colour and grey, one turned by its EXIF, one broken, hidden copies."
     for k, name in enumerate(('cat', 'dog')):
         (root/name/'.ipynb_checkpoints').mkdir(parents=True)
         for i in range(10): picture(100*k + i, (30 + 5*i, 40)).save(root/name/f'{i}.png')
@@ -33,8 +33,9 @@ def trained(tmp_path_factory):
     at = tmp_path_factory.mktemp('own')
     photos, out = folder(at/'photos'), at/'run'
     flags = ['--data_path', str(photos), '--output_dir', str(out), '--skip_broken', *small]
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        with pytest.warns(UserWarning, match='broken'): commands.pretrain(flags)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.warns(UserWarning, match='broken'):
+        commands.pretrain(flags)
     return photos, out, said.getvalue()
 
 def refused(f, *argv, capsys):
@@ -72,8 +73,8 @@ def test_sizes_of_photographs_are_the_same_everywhere():
         assert recipe(dataset='folder', image_size=32).patch_size is None
         assert recipe(dataset='folder', image_size=128).patch_size == 16
         assert recipe(dataset='folder', patch_size=8).patch_size == 8
-        cifar10 = recipe(dataset='cifar10')
-        assert (cifar10.image_size, cifar10.patch_size) == (32, None)
+        usual = recipe(dataset='cifar10')
+        assert (usual.image_size, usual.patch_size) == (32, None)
     said = ' '.join(commands._parser('x', 'y', Recipe.pretrain()).format_help().split())
     assert '(default: 32; 256 for a folder of pictures)' in said
 
@@ -95,16 +96,15 @@ def test_evaluation_takes_the_part_alone_and_the_same_classes(trained, tmp_path,
     photos, weights = trained[0], ['--pretrained_weight', trained[1], '--dataset', 'folder',
                                    '--device', 'cpu']
     shutil.copytree(photos, tmp_path/'alone/test')
-    flags = [*weights, '--data_path', tmp_path/'alone']
-    said = refused(commands.evaluate_command, *flags, capsys=capsys)
+    alone = '--data_path', tmp_path/'alone'
+    said = refused(commands.evaluate_command, *weights, *alone, capsys=capsys)
     assert 'broken.png' in said and '--skip_broken' in said
     with pytest.warns(UserWarning, match='broken'):
-        score = commands.evaluate_command([*map(str, weights), '--skip_broken', '--data_path',
-                                           str(tmp_path/'alone')])
+        score = commands.evaluate_command([*map(str, (*weights, *alone)), '--skip_broken'])
     assert score.n == 24
     (tmp_path/'alone/test/dog/broken.png').unlink()
     (tmp_path/'alone/test/cat').rename(tmp_path/'alone/test/bird')
-    said = refused(commands.evaluate_command, *flags, capsys=capsys)
+    said = refused(commands.evaluate_command, *weights, *alone, capsys=capsys)
     assert "'cat'" in said and "'bird'" in said
 
 def test_weights_for_grey_pictures_are_a_start_for_colour(trained, tmp_path):
