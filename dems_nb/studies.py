@@ -495,7 +495,7 @@ def run_plans(
     missing, children = _pending(plans, rows), set()
     todo = [p for p in missing if take_over(p, rows, out) is None]
     say(f'{len(todo)} of {len(plans)} runs to do')
-    if len(todo) < len(missing): say(f'{len(missing) - len(todo)} more are those of other studies')
+    if len(todo) < len(missing): say(f'done by other studies: {len(missing) - len(todo)}')
     work = lambda p: _in_another_process(p, out, root, threads, runs, say, children)
     with ThreadPoolExecutor(processes) as pool:
         try: oks = list(pool.map(work, todo))

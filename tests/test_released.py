@@ -18,8 +18,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     "Files of full size: a Ti of 100 classes, an S and a Ti of 10; the Ti serves for grey sets too."
-    tmp = tmp_path_factory.mktemp('pth')
-    made = dict(folder=tmp)
+    tmp, made = tmp_path_factory.mktemp('pth'), {}
     for name, model, n in (('ti100', 'dems_tiny', 100), ('s10', 'dems_small', 10),
                            ('ti10', 'dems_tiny', 10)):
         torch.manual_seed(n)
@@ -104,17 +103,15 @@ def test_grey_pictures_three_times(files, few, monkeypatch):
     with drive(served(files), monkeypatch): row = R.score_released('dems_tiny/emnist', device='cpu')
     assert row['channels'] == 'grey three times' and row['data']['n_scored'] == 6
 
-def test_which_of_emnists_two_the_file_is(files, few, monkeypatch):
+@pytest.mark.parametrize('held, other, data', [('tiny', 'small', 'ti10'), ('small', 'tiny', 's10')])
+def test_which_of_emnists_two_the_file_is(held, other, data, files, few, monkeypatch):
     "One file is listed for Ti and S. Whichever it is, its shapes say so, and the other's line does."
     said = {}
-    for held, other, data in (('tiny', 'small', files['ti10']), ('small', 'tiny', files['s10'])):
-        monkeypatch.setenv('DEMS_ZOO', str(files['folder']/held))
-        both = {Z.zoo['dems_tiny/emnist'].file_id: ('large', data)}
-        with drive(both, monkeypatch):
-            found = R.reproduce(['dems_tiny/emnist', 'dems_small/emnist'], device='cpu',
-                                say=lambda line: said.setdefault((held, line.split()[0]), line))
-        assert isinstance(found[f'dems_{held}/emnist'], dict)
-        assert f'listed for dems_{held}/emnist as well' in said[held, f'dems_{other}/emnist']
+    with drive({Z.zoo['dems_tiny/emnist'].file_id: ('large', files[data])}, monkeypatch):
+        found = R.reproduce(['dems_tiny/emnist', 'dems_small/emnist'], device='cpu',
+                            say=lambda line: said.setdefault(line.split()[0], line))
+    assert isinstance(found[f'dems_{held}/emnist'], dict)
+    assert f'listed for dems_{held}/emnist as well' in said[f'dems_{other}/emnist']
 
 def test_whole_batches_are_the_first_pictures():
     from dems_nb.results import Evaluation
