@@ -121,7 +121,8 @@ def _data_facts(recipe, data_path, valid_pct=None):
 def _time_needed(model, recipe, images, device=None):
     "How long so many images take here: a sentence, from steps of a few images that are timed."
     device = torch.device(device or default_device())
-    few = min(recipe.bs, 4 if device.type == 'cpu' else 64)
+    few = min(recipe.bs, 64)
+    if device.type == 'cpu': few = min(few, max(4, 10**9//count_cost(model)['macs']))
     with torch.random.fork_rng():
         try:
             step = TrainingStep(deepcopy(model).to(device), few, chosen_precision(recipe, device))
@@ -473,13 +474,15 @@ def main(
     argv:list=None, # the command's name and its flags; by default the command line's
 ):
     "`dems pretrain …`, or `python -m dems_nb.commands pretrain …` for launchers of modules."
-    argv = sys.argv[1:] if argv is None else argv
+    is_script = argv is None
+    argv = sys.argv[1:] if is_script else argv
     if not argv or argv[0] not in _rooms:
         text = f'usage: dems {{{",".join(_rooms)}}} …\n`dems COMMAND --help` explains one'
         is_help = argv and argv[0] in ('-h', '--help')
         print(text, file=sys.stdout if is_help else sys.stderr)
         raise SystemExit(0 if is_help else 2)
     room, function = _rooms[argv[0]].split(':')
-    return getattr(importlib.import_module(f'dems_nb.{room}'), function)(argv[1:])
+    done = getattr(importlib.import_module(f'dems_nb.{room}'), function)(argv[1:])
+    return None if is_script and not isinstance(done, int) else done  # a script's exit status
 
 if __name__ == '__main__' and '__file__' in globals(): main()         # a notebook has no __file__

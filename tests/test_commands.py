@@ -19,9 +19,11 @@ def test_exit_status(tmp_path):
     again = script('pretrain', *flags, cwd=tmp_path)
     assert (again.returncode == 2 and 'already holds a run' in again.stderr
             and 'Traceback' not in again.stderr)
-    scored = script('evaluate_command', '--pretrained_weight', 'run', '--dataset', 'sample',
-                    '--device', 'cpu', cwd=tmp_path)
-    assert scored.returncode == 0 and 'of 1,000 images' in scored.stdout, scored.stderr
+    flags = '--pretrained_weight run --dataset sample --device cpu'.split()
+    for name, command in (('evaluate_command', []), ('main', ['evaluate'])):
+        scored = script(name, *command, *flags, cwd=tmp_path)
+        assert scored.returncode == 0 and 'of 1,000 images' in scored.stdout, scored.stderr
+        assert not scored.stderr, 'what a command returns is not printed'
 
 def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
