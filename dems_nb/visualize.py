@@ -550,7 +550,8 @@ def show_confusion(
     fig, ax = plt.subplots(figsize=(6.4, 5.4), layout='constrained')
     ConfusionMatrixDisplay.from_predictions(
         evaluation.target, evaluation.predicted, labels=range(len(classes)),
-        display_labels=[*map(_plain, classes)], normalize='true', values_format='.0%', cmap='Blues', xticks_rotation=45, colorbar=False, ax=ax,
+        display_labels=[*map(_plain, classes)], normalize='true', values_format='.0%', cmap='Blues',
+        xticks_rotation=45, colorbar=False, ax=ax,
         text_kw=dict(fontsize=7))
     ax.set(xlabel='given', ylabel='true'); plt.setp(ax.get_xticklabels(), ha='right')
     return fig

@@ -1,4 +1,4 @@
-"The published checkpoints, scored: files of full size, from a server that behaves like the real one."
+"The published checkpoints, scored: files of full size, from a server like the real one."
 import json, pytest, re, torch
 from dems_nb import released as R, results, zoo as Z
 from dems_nb.data import DeviceDL, Images, Normalize
@@ -105,7 +105,7 @@ def test_grey_pictures_three_times(files, few, monkeypatch):
 
 @pytest.mark.parametrize('held, other, data', [('tiny', 'small', 'ti10'), ('small', 'tiny', 's10')])
 def test_which_of_emnists_two_the_file_is(held, other, data, files, few, monkeypatch):
-    "One file is listed for Ti and S. Whichever it is, its shapes say so, and the other's line does."
+    "One file is listed for Ti and S: its shapes say which it is, and the other's line does."
     said = {}
     with drive({Z.zoo['dems_tiny/emnist'].file_id: ('large', files[data])}, monkeypatch):
         found = R.reproduce(['dems_tiny/emnist', 'dems_small/emnist'], device='cpu',

@@ -254,7 +254,7 @@ raise SystemExit(S.main(['example', '--out', sys.argv[1], '--runs', sys.argv[2]]
 
 @pytest.mark.skipif(os.name != 'posix', reason='Windows has no SIGTERM to catch')
 def test_a_stopped_driver_stops_its_runs(tmp_path):
-    "SIGTERM to the driver alone: the run under way saves its state and ends, and so does the driver."
+    "SIGTERM to the driver alone: the run under way saves and ends, and so does the driver."
     p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', endless, str(tmp_path/'ledger'),
                           str(tmp_path/'runs')], stdout=subprocess.PIPE, text=True,
                          start_new_session=True)
