@@ -236,7 +236,7 @@ class RunFolder:
 @patch
 def acquire(self:RunFolder):
     "Take the folder's lock. Raises `RuntimeError` that says who holds it."
-    self.made = not self.home.exists()
+    self.made, self.new_lock = not self.home.exists(), not (self.home/_lock).exists()
     self.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(self.home/_lock))
     try: lock.acquire(timeout=0)
@@ -260,8 +260,9 @@ def close(self:RunFolder):
     (self.home/_holder).unlink(missing_ok=True)
     self.lock.release()
     self.lock = None
-    if self.made and not self.begun:                                      # refused before it began
-        (self.home/_lock).unlink(missing_ok=True)
+    if self.begun: return
+    if self.new_lock: (self.home/_lock).unlink(missing_ok=True)           # refused before it began
+    if self.made:
         try: self.home.rmdir()
         except OSError: pass
 
