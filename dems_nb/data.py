@@ -210,7 +210,7 @@ def _check_loader(data, bs, rank, world, keep, others):
     if unknown := sorted(set(others) - ignored):
         raise TypeError(f'DeviceDL does not know {", ".join(unknown)}')
     if not isinstance(data, Images):
-        raise TypeError(f'the pictures are a {type(data).__name__}: give Images(x, y)')
+        raise TypeError(f'dataset is a {type(data).__name__}: give Images(x, y)')
     bs = whole_number('bs', bs)
     world = whole_number('world', world)
     if whole_number('rank', rank, 0) not in range(world):

@@ -222,9 +222,7 @@ class QuietRecorder(Recorder):
         super().__init__(**kwargs)
         self.loss = MeanLoss()
         self.smooth_loss = SmoothLoss()
-    def after_train(self):
-        mean = _summed(self.smooth_loss.value.clone())/max(num_distrib(), 1)
-        self.log.append(mean.item())
+    def after_train(self): self.log.append(self.smooth_loss.value.item())  # of its own share
     def after_fit(self): self.losses = list(torch.stack(self.losses).cpu()) if self.losses else []
 
 class SparseProgress(ProgressCallback):

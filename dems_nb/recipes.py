@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.transforms.v2 import functional as TF
-from .trust import real_number, whole_number
+from .trust import real_number, shown, whole_number
 from .augment import AugmentSchedule, draw_coin, draw_crop, resized_crop, where_chosen
 from .model import ViT
 
@@ -49,11 +49,11 @@ def plain_value(
     if field.type is tuple:
         try: several = tuple(value)
         except TypeError:
-            raise ValueError(f'{field.name} is {value!r}: give a tuple of numbers') from None
+            raise ValueError(f'{field.name} is {shown(value)}: give a tuple of numbers') from None
         return tuple(real_number(f'one of {field.name}', v) for v in several)
     if not isinstance(value, (bool, np.bool_) if field.type is bool else str):
         kind = 'True or False' if field.type is bool else 'a word'
-        raise ValueError(f'{field.name} is {value!r}: give {kind}, such as {field.default!r}')
+        raise ValueError(f'{field.name} is {shown(value)}: give {kind}, such as {field.default!r}')
     return bool(value) if field.type is bool else value
 
 # %% ../nbs/23_recipes.ipynb #291106c1
@@ -70,7 +70,7 @@ def check_recipe(
 ):
     "Raise `ValueError`, with the field's name, for a choice or a number that cannot be."
     def refuse(name, accepted):
-        raise ValueError(f'{name} is {getattr(recipe, name)!r}: {accepted}')
+        raise ValueError(f'{name} is {shown(getattr(recipe, name))}: {accepted}')
     for name, known in _choices.items():
         if getattr(recipe, name) not in known:
             refuse(name, f'the known ones are {", ".join(known)}')

@@ -12,7 +12,7 @@ import hashlib, json, math, pandas as pd, re, torch
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from .trust import name_arguments, parse_json, read_json
+from .trust import name_arguments, parse_json, read_json, shown
 from .weights import write_atomic
 from .zoo import zoo
 
@@ -137,7 +137,7 @@ def check_row(
     for key, kinds in fields.items():
         value = row[key]
         if not isinstance(value, kinds) or isinstance(value, bool):
-            refuse(f'its {key} is {value!r}')
+            refuse(f'its {key} is {shown(value)}')
         if isinstance(value, float) and not math.isfinite(value): refuse(f'its {key} is {value}')
     try:
         for holds, why in _rules(row):

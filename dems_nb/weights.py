@@ -143,7 +143,8 @@ def read_safetensors(
         with safe_open(path, framework='pt') as f:
             return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except (SafetensorError, ValueError) as e:
-        raise ValueError(f'{path} is no complete safetensors file ({e}): it was cut off, or is of '
+        raise ValueError(f'{path} is no complete safetensors file ({str(e)[:100]}): it was cut '
+                         'off, or is of '
                          'another kind; save it again with save_model, or use load_released for a '
                          '.pth of the released code') from None
 

@@ -1,5 +1,5 @@
 "Two processes on a CPU do what one does: same steps, same weights, same score, every image once."
-import json, os, pytest, socket, subprocess, sys, torch
+import csv, json, os, pytest, socket, subprocess, sys, torch
 from pathlib import Path
 from dems_nb.weights import read_safetensors
 
@@ -96,3 +96,10 @@ def test_resume_in_two_processes(tmp_path):
     assert (notes['epoch'], notes['step']) == (1, 10)
     older = tmp_path/'whole/checkpoint.previous.safetensors'
     assert apart(go(2, tmp_path/'part', '--resume', str(older))[0], whole) == 0.
+    histories = []
+    for run in ('whole', 'part'):
+        with open(tmp_path/run/'history.csv', newline='') as f: histories.append([*csv.DictReader(f)])
+    assert len(histories[0]) == len(histories[1]) == 2
+    for a, b in zip(*histories):
+        for row in (a, b): row.pop('time', None)
+        assert a == b
