@@ -465,7 +465,9 @@ class Checkpoint(Callback):
         self.save_if_due(self.epoch, self.step)
     def after_epoch(self): self.save_if_due(self.epoch + 1, 0)
     def after_fit(self):
-        if self.done and not self.learn.epoch_log.problem: self.save(*self.done)
+        if not self.done or self.learn.epoch_log.problem: return
+        try: self.save(*self.done)
+        except CancelFitException: pass                       # `problem` says why
 
 # %% ../nbs/09_run.ipynb #21fb4019
 @patch
@@ -492,7 +494,8 @@ def save(self:Checkpoint,
     self.last = time.perf_counter()
     tensors = state_tensors(self.learn)
     if not all(t.isfinite().all() for t in tensors.values()):
-        self.learn.epoch_log.problem = why_not_finite(self.learn, self.recipe, epoch)
+        under_way = epoch if step else epoch - 1
+        self.learn.epoch_log.problem = why_not_finite(self.learn, self.recipe, under_way)
         raise CancelFitException
     notes = state_notes(self.learn, self.recipe, epoch, step, seconds=self.seconds, **self.notes)
     self.folder.save(tensors, notes)

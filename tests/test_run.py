@@ -254,6 +254,15 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, every, capsys):
     else: assert notes['step'] == 3
     go(tmp_path, resume=True)
 
+def test_a_state_that_is_not_finite_after_the_last_step(tmp_path):
+    "The scores may be finite where an average of the optimizer is not: a sentence, all the same."
+    class Spoil(R.Callback):
+        order = 56  # after the log has looked at the epoch's losses
+        def after_epoch(self):
+            if self.epoch: next(iter(self.opt.opt.state.values()))['exp_avg'].fill_(torch.inf)
+    with pytest.raises(FloatingPointError, match='not finite in epoch 2: give a lower lr'):
+        go(tmp_path, cbs=[Spoil()], save_every=9e9)
+
 def test_which_of_lr_decay_and_pictures_it_was():
     learn = L.make_learner(tiny, device='cpu')
     assert 'give a lower lr than 0.002' in R.why_not_finite(learn, tiny, 0)
