@@ -4,7 +4,7 @@ What is looked at is everything but numbers: that nothing raises, that nothing i
 device, which precision and which kernel is chosen, and that no training step waits for the device.
 """
 import json, os, pytest, re, socket, torch, types
-from dems_nb import learner
+from dems_nb import loop
 
 pytestmark = pytest.mark.fake_cuda
 nothing = dict(H2D=0, D2H=0, SYNC_STREAM=0, SYNC_DEVICE=0, SYNC_EVENT=0)
@@ -76,7 +76,8 @@ def test_nothing_is_computed_in_double(scene):
     "But the metrics' sums, where the device has double; without it they are float32 (a Mac)."
     assert scene('float64', 'runs') == []
     numbers = types.SimpleNamespace(device=torch.device('mps'), float=lambda: 'float')
-    assert learner._wide(numbers) == 'float' and learner._wide(torch.ones(1)).dtype == torch.float64
+    assert loop._wide(numbers) == 'float'
+    assert loop._wide(torch.ones(1)).dtype == torch.float64
 
 def test_with_dropout_training_leaves_cudnns_attention_out(scene):
     "It draws dropout in sixteenths. What was allowed before is allowed after, errors included."

@@ -46,7 +46,8 @@ recipe = {
     '--save_every': [('nan', '--save_every is nan'), ('-1', '--save_every is -1.0')]}
 table = dict(
     pretrain=recipe,
-    finetune=recipe | {'--pretrained_weight': [('nowhere', 'nowhere'), ('file', 'file')],
+    finetune=recipe | {'--model': [('resnet', '--model is resnet and the weights in')],
+                       '--pretrained_weight': [('nowhere', 'nowhere'), ('file', 'file')],
                        '--patch_size': [('8', '--patch_size is 8'), ('0', '--patch_size is 0')],
                        '--image_size': [('0', '--image_size is 0'), ('33', '33')]},
     evaluate={'--pretrained_weight': [('nowhere', 'nowhere'), ('file', 'file')],
@@ -146,7 +147,8 @@ def test_a_wrong_value(here, command, flag, value, said):
     before = listing(here)
     status, stderr = run(command, argv_of(command, flag, value))
     last = stderr.strip().splitlines()[-1]
-    assert said in last and 'Traceback' not in stderr, stderr[-1500:]
+    where = stderr if command == 'predict' else last         # which says more than one line
+    assert said in where and 'Traceback' not in stderr, stderr[-1500:]
     ends_in_1 = ('predict', 'nowhere.png'), ('progress', 'nowhere')
     assert status == (1 if (command, value) in ends_in_1 else 2), stderr
     assert len(stderr.strip().splitlines()) == 1 or 'usage:' in stderr or command == 'predict'

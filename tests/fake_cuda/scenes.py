@@ -4,7 +4,7 @@ import json, sys, tempfile, time, traceback
 from pathlib import Path
 import torch
 from kit import (Callback, Interrupted, NoWaits, Recipe, Steps, StopAt, create_model, evaluate,
-                 load_model, make_learner, named, quiet, recipe_dls, rooms, train)
+                 load_model, make_learner, named, quiet, recipe_dls, train)
 from watch import counts, since, watch, waits
 
 small = dict(dataset='sample', model='dems_nano', n_train=320, holdout=100, bs=64, epochs=2)
@@ -132,7 +132,8 @@ def stages():
 
 def float64():
     "Operations in double precision, were the metrics to add as they do on a Mac's GPU."
-    rooms[0]._wide = torch.Tensor.float
+    from dems_nb import loop
+    loop._wide = torch.Tensor.float
     from torch.utils._python_dispatch import TorchDispatchMode
     class Doubles(TorchDispatchMode):
         names = set()
