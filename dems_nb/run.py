@@ -175,6 +175,14 @@ def _plain(value):
     "Whether a value of a checkpoint's settings or rows is a number, or None."
     return value is None or isinstance(value, Real) and math.isfinite(value)
 
+def _is_setting(name, value):
+    "Whether an optimizer's setting, AdamW's or Muon's, may have this value."
+    several = dict(betas=2, ns_coefficients=3)
+    if name in several:
+        return isinstance(value, list) and len(value) == several[name] and all(map(_plain, value))
+    if name == 'adjust_lr_fn': return value in (None, 'original', 'match_rms_adamw')
+    return _plain(value)
+
 def _check_notes(path, tensors, notes):
     "Raise `ValueError` unless notes are of a training, of the model beside them."
     if 'images' not in notes: raise ValueError(f'{path} is of an older version: begin anew')
@@ -183,11 +191,9 @@ def _check_notes(path, tensors, notes):
         number = isinstance(value, Real)
         if not isinstance(value, kind) or number and not 0 <= value < 2**53:
             raise ValueError(f'{path} says {name} is {str(value)[:40]}: begin anew')
-    settings = [v for g in notes['groups'] if isinstance(g, dict) for k, v in g.items()
-                if k != 'betas']
-    betas = [g.get('betas') for g in notes['groups'] if isinstance(g, dict)]
-    ok = len(betas) == len(notes['groups']) and all(map(_plain, settings + notes['lrs']))
-    ok = ok and all(isinstance(b, list) and len(b) == 2 and all(map(_plain, b)) for b in betas)
+    groups = [g for g in notes['groups'] if isinstance(g, dict) and 'betas' in g]
+    ok = len(groups) == len(notes['groups']) and all(map(_plain, notes['lrs']))
+    ok = ok and all(_is_setting(k, v) for g in groups for k, v in g.items())
     rows = [r for r in notes['rows'] if isinstance(r, dict) and all(map(_plain, r.values()))]
     if not ok or len(rows) < len(notes['rows']) or len({tuple(r) for r in rows}) > 1:
         raise ValueError(f'{path} holds a setting or a row of the history that is none: begin anew')

@@ -141,7 +141,7 @@ def test_impossible_recipes(said, kw):
     assert said in str(e.value)
 
 def test_other_bad_input():
-    with pytest.raises(ValueError, match='unknown recipe field lrate: the known ones are dataset'):
+    with pytest.raises(ValueError, match='unknown recipe field lrate: the known ones are ema, '):
         L.Recipe.from_json('{"lrate": 1}')
     with pytest.raises(ValueError, match='tells 7 classes apart and sample has 10'):
         L.make_learner(L.Recipe(), model=create_model('dems_nano', 7, 1))

@@ -113,7 +113,7 @@ def test_position_embedding_is_fixed_and_not_on_the_class_token():
     ('dim 190 is not divisible by 4', lambda: DEMSViT(dim=190, heads=2)),
     ('dim 192 is not divisible by 5 heads', lambda: DEMSViT(heads=5)),
     ('dim is 64.0', lambda: ViT(dim=64.)), ('drop_path is 1.5', lambda: ViT(drop_path=1.5)),
-    ('a model configuration is a dict, not NoneType', lambda: build_model(None)),
+    ('config is None: give a dict', lambda: build_model(None)),
     ('patch_sizes is 2: give a tuple', lambda: ViT(patch_sizes=2)),
     ('heads is 0', lambda: DEMSViT(heads=0)), ('depth is 0', lambda: ViT(depth=0)),
     ('n_classes is 0', lambda: ViT(n_classes=0)), ('in_chans is 0', lambda: ViT(in_chans=0)),
