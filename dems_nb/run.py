@@ -194,7 +194,8 @@ def _check_notes(path, tensors, notes):
     groups = [g for g in notes['groups'] if isinstance(g, dict) and 'betas' in g]
     ok = len(groups) == len(notes['groups']) and all(map(_plain, notes['lrs']))
     ok = ok and all(_is_setting(k, v) for g in groups for k, v in g.items())
-    rows = [r for r in notes['rows'] if isinstance(r, dict) and all(map(_plain, r.values()))]
+    scores = lambda row: all(v is None or isinstance(v, Real) for v in row.values())  # NaN, too
+    rows = [r for r in notes['rows'] if isinstance(r, dict) and scores(r)]
     if not ok or len(rows) < len(notes['rows']) or len({tuple(r) for r in rows}) > 1:
         raise ValueError(f'{path} holds a setting or a row of the history that is none: begin anew')
     try: hold_against(notes['config'], {k[6:]: v for k, v in tensors.items() if k[:6] == 'model.'})
