@@ -515,7 +515,7 @@ def why_not_finite(
     epoch:int, # epochs done
 ) -> str: # a sentence with the remedy
     "What made a training come to values that are not numbers."
-    pictures = learn.dls.train.dataset[0]
+    pictures = getattr(learn.dls.train.dataset, 'x', None)
     where = f'the training came to values that are not finite in epoch {epoch + 1}'
     if torch.is_tensor(pictures) and pictures.is_floating_point() and not pictures.isfinite().all():
         return f'{where}: the pictures hold such values; mend them'
