@@ -10,7 +10,7 @@ __all__ = ['state_tensors', 'state_notes', 'restore_state', 'previous_checkpoint
 # %% ../nbs/09_run.ipynb #9a4e330c
 import csv, hashlib, importlib.metadata, io, json, math, os, platform, re, signal, socket
 import subprocess, threading, time, torch
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from numbers import Real
 from pathlib import Path
@@ -447,8 +447,7 @@ class Checkpoint(Callback):
         self.every = every
         self.saved = folder.saved
         self.notes = notes
-        self.asked = None
-        self.position = None
+        self.asked = self.position = None
         self.before = folder.saved[1]['seconds'] if folder.saved else 0.
 
     @property
@@ -473,8 +472,7 @@ class Checkpoint(Callback):
     def after_epoch(self): self.save_if_due(self.epoch + 1, 0)
     def after_fit(self):
         if not self.done or self.learn.epoch_log.problem: return
-        try: self.save(*self.done)
-        except CancelFitException: pass                       # `problem` says why
+        with suppress(CancelFitException): self.save(*self.done)  # `problem` says why
 
 # %% ../nbs/09_run.ipynb #21fb4019
 @patch

@@ -98,7 +98,8 @@ def test_resume_in_two_processes(tmp_path):
     assert apart(go(2, tmp_path/'part', '--resume', str(older))[0], whole) == 0.
     histories = []
     for run in ('whole', 'part'):
-        with open(tmp_path/run/'history.csv', newline='') as f: histories.append([*csv.DictReader(f)])
+        with open(tmp_path/run/'history.csv', newline='') as f:
+            histories.append([*csv.DictReader(f)])
     assert len(histories[0]) == len(histories[1]) == 2
     for a, b in zip(*histories):
         for row in (a, b): row.pop('time', None)

@@ -89,7 +89,8 @@ def test_a_field_of_another_type_is_refused(row, name):
 def test_a_file_that_is_no_row_is_refused_by_name(tmp_path, text):
     p = tmp_path/'study'/'odd.json'; p.parent.mkdir()
     p.write_text(text)
-    with pytest.raises(ValueError, match='study/odd.json (is refused|is no JSON|holds a)'): R.read_ledger(tmp_path)
+    with pytest.raises(ValueError, match='study/odd.json (is refused|is no JSON|holds a)'):
+        R.read_ledger(tmp_path)
 
 def test_a_cut_row_is_refused_wherever_it_is_cut(tmp_path, row):
     text = json.dumps(row)
