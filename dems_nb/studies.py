@@ -630,7 +630,7 @@ def timebox(
                              f'minutes {max(room, 0):.0f} seconds are left for it: give more time')
         say(f'an epoch takes {took["epoch"]:.2f} seconds: {epochs} epochs')
         warmup = min(10, epochs//10) if recipe.warmup else 0
-        chosen = asdict(replace(recipe, epochs=epochs, warmup=warmup))
+        chosen = replace(recipe, epochs=epochs, warmup=warmup).to_dict()
         write_atomic(plan, json.dumps(dict(recipe=chosen, **took, minutes=minutes)).encode())
     chosen = read_json(plan).get('recipe')
     try: chosen = Recipe(**chosen)

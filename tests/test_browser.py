@@ -386,11 +386,7 @@ def run_all(page):
 def pictures(outputs):
     return [sum('image/png' in o.get('data', {}) for o in outs) for outs in outputs]
 
-# `make test` runs every chapter without a browser; here are three, with pictures and tables.
-# EVERY_CHAPTER=1 runs all nine, before a release.
 chapters = sorted(p.stem for p in (root/'nbs').glob('0[0-8]_*.ipynb'))
-if not os.environ.get('EVERY_CHAPTER'):
-    chapters = [name for name in chapters if name[:2] in ('00', '02', '03')]
 
 @pytest.mark.parametrize('name', chapters)
 def test_run_all_in_jupyterlab(lab_page, lab, name):

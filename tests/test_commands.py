@@ -105,10 +105,10 @@ def test_a_command_of_the_one_program(tmp_path):
 def test_wrong_values_end_in_one_line_that_names_the_flag(tmp_path):
     for flags, said in (('--device x', "argument --device: 'x' is no device here: give cpu"),
                         ('--epochs x', 'argument --epochs'),
-                        ('--shift -1', 'shift is -1: give'),
-                        ('--image_size 0', 'image_size is 0: give'),
+                        ('--shift -1', '--shift is -1: give 0 or more'),
+                        ('--image_size 0', '--image_size is 0: give 1 or more'),
                         ('--bs 3', 'unrecognized arguments'),
-                        ('--batch_size 0', '--batch_size is 0: give'),
+                        ('--batch_size 0', '--batch_size is 0: give a positive whole number'),
                         ('--eps -1', 'eps is -1.0'),
                         ('--dataset imagenet', "unknown data set 'imagenet'"),
                         ('--model x', "unknown model 'x'")):

@@ -1,5 +1,5 @@
 "The explorer in a browser: compared with PyTorch, used as readers do; it asks the network nothing."
-import base64, html, io, json, os, re, numpy as np, pytest, torch
+import base64, html, io, json, re, numpy as np, pytest, torch
 from PIL import Image
 from dems_nb.augment import resized_crop
 from dems_nb.data import fashion_classes, sample_images
@@ -109,14 +109,11 @@ RUN = f'''(e, pictures) => pictures.map(text => {{
 
 @pytest.mark.parametrize('name', MODELS)
 def test_every_stage_is_pytorchs(page, name):
-    """100 pictures and 20 of noise: the largest difference, in units of its stage's largest number.
-
-    Only the bundled model takes all of them, unless EVERY_PICTURE is set."""
-    many = name == 'bundled' or 'EVERY_PICTURE' in os.environ
+    "100 pictures and 20 of noise: the largest difference, in units of its stage's largest number."
     model = MODELS[name]()
     c, S = model.config['in_chans'], model.layout.image_size
-    noise = torch.randint(0, 256, (20 if many else 5, c, S, S), dtype=torch.uint8)
-    pictures = torch.cat([sample_images(100 if many else 25, S).x.expand(-1, c, -1, -1), noise])
+    noise = torch.randint(0, 256, (20, c, S, S), dtype=torch.uint8)
+    pictures = torch.cat([sample_images(100, S).x.expand(-1, c, -1, -1), noise])
     pages = dict(float=1e-5, half=1e-3)
     explorers = open_explorers(page, *(explore(model, names(model), precision=p) for p in pages))
     worst, largest = {p: {} for p in pages}, {}

@@ -55,7 +55,8 @@ table = dict(
               '--data_path': [('nowhere --dataset folder', 'nowhere')],
               '--batch_size': [('0', '--batch_size is 0'), ('x', '--batch_size')],
               '--device': [('x', '--device')], '--json': [('photos', 'photos')]},
-    predict={'pictures': [('nowhere.png', 'nowhere.png'), ('empty', 'no picture in empty')],
+    predict={'pictures': [('nowhere.png', '1 of the pictures could not be read'),
+                          ('empty', 'no picture in empty')],
              '--pretrained_weight': [('nowhere', 'nowhere'), ('file', 'file')],
              '--top': [('0', '--top'), ('x', '--top')], '--csv': [('photos', 'photos')],
              '--device': [('x', '--device')], '--batch_size': [('0', '--batch_size')]},
@@ -147,8 +148,7 @@ def test_a_wrong_value(here, command, flag, value, said):
     before = listing(here)
     status, stderr = run(command, argv_of(command, flag, value))
     last = stderr.strip().splitlines()[-1]
-    where = stderr if command == 'predict' else last         # which says more than one line
-    assert said in where and 'Traceback' not in stderr, stderr[-1500:]
+    assert said in last and 'Traceback' not in stderr, stderr[-1500:]
     ends_in_1 = ('predict', 'nowhere.png'), ('progress', 'nowhere')
     assert status == (1 if (command, value) in ends_in_1 else 2), stderr
     assert len(stderr.strip().splitlines()) == 1 or 'usage:' in stderr or command == 'predict'

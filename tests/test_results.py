@@ -85,19 +85,21 @@ def test_a_field_of_another_type_is_refused(row, name):
         with pytest.raises((ValueError), match='bad.json is refused'):
             R.check_row({**row, name: wrong}, 'bad.json')
 
-@pytest.mark.parametrize('text', ['', '{', 'null', '[]', '3', '{"schema": 1}', '\x00'])
-def test_a_file_that_is_no_row_is_refused_by_name(tmp_path, text):
+@pytest.mark.parametrize('text, why', [
+    ('', 'is no JSON'), ('{', 'is no JSON'), ('\x00', 'is no JSON'),
+    ('null', 'holds a NoneType, not an object'), ('[]', 'holds a list, not an object'),
+    ('3', 'holds a int, not an object'), ('{"schema": 1}', 'is refused: it has no ')])
+def test_a_file_that_is_no_row_is_refused_by_name(tmp_path, text, why):
     p = tmp_path/'study'/'odd.json'; p.parent.mkdir()
     p.write_text(text)
-    with pytest.raises(ValueError, match='study/odd.json (is refused|is no JSON|holds a)'):
-        R.read_ledger(tmp_path)
+    with pytest.raises(ValueError, match=f'study/odd.json {why}'): R.read_ledger(tmp_path)
 
 def test_a_cut_row_is_refused_wherever_it_is_cut(tmp_path, row):
     text = json.dumps(row)
     p = tmp_path/'s'/'r.json'; p.parent.mkdir()
     for n in range(0, len(text), 97):
         p.write_text(text[:n])
-        with pytest.raises(ValueError, match='s/r.json is (refused|no JSON)'): R.read_row(p)
+        with pytest.raises(ValueError, match='s/r.json is no JSON'): R.read_row(p)
     p.write_text(text)
     assert R.read_row(p) == row
 
