@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['row_fields', 'released_fields', 'wilson', 'Evaluation', 'recipe_hash', 'check_row', 'read_row', 'read_ledger',
            'enter_run', 'frame', 'mean_interval', 'paired', 'say_difference', 'published', 'reported_cifar10',
-           'paper_table', 'percentages', 'known_numbers', 'unknown_percentages']
+           'paper_table', 'percentages']
 
 # %% ../nbs/13_results.ipynb #1a6b2b65
 import hashlib, json, math, pandas as pd, re, torch
@@ -310,29 +310,6 @@ def percentages(
     text = re.sub(r'(?ms)^```.*?^```', '', text)
     prose = [l for l in text.splitlines() if not l.startswith('    ')]
     return re.findall(r'(?<![\d.])(\d{1,3}\.\d+)\s?(?:%|\\%)', '\n'.join(prose))
-
-# %% ../nbs/13_results.ipynb #00ed1791
-def known_numbers(
-    folder, # `results` in a checkout
-) -> list: # of floats, in %
-    "Every accuracy and interval end in the results, and every published one."
-    out, folder = [*published().accuracy, *reported_cifar10().accuracy], Path(folder)
-    for p in sorted(folder.rglob('*.json')):
-        r = json.loads(p.read_text(encoding='utf-8'))
-        if 'accuracy' in r: out += [100*r['accuracy'], *(100*x for x in r['interval'])]
-    for p in sorted(folder.rglob('*.csv')) + sorted(folder.rglob('*.md')):
-        out += [float(x) for x in percentages(p.read_text(encoding='utf-8'))]
-    return out
-
-def unknown_percentages(
-    text:str, # Markdown
-    known:list, # of floats, in %
-) -> list: # of strings that are no rounding of a known number
-    "The percentages of a text that come from nowhere."
-    def is_known(s):
-        digits = len(s.partition('.')[2])
-        return any(abs(float(s) - k) <= .5*10**-digits + 1e-9 for k in known)
-    return [s for s in percentages(text) if not is_known(s)]
 
 # %% ../nbs/13_results.ipynb #bfecda11
 name_arguments(globals())

@@ -134,8 +134,6 @@ def right(folder):
         S.frame: dict(rows=[]), S.mean_interval: dict(values=[1., 2.]),
         S.paired: dict(a=[row], b=[row]), S.say_difference: dict(mean=1., half=1., seeds=2),
         S.paper_table: dict(rows=[]), S.percentages: dict(text='1.5 %'),
-        S.known_numbers: dict(folder=folder/'none'),
-        S.unknown_percentages: dict(text='1.5 %', known=[1.5]),
         C.Classifier: dict(model=model, classes=None, picture='tensor', device='cpu'),
         C.load_classifier: dict(source=folder/'m.safetensors', device='cpu', classes=None,
                                 picture='tensor')}
