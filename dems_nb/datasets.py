@@ -20,7 +20,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, EMNIST, FashionMNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import check_integrity
 from torchvision.transforms.v2 import InterpolationMode, functional as TF
-from .trust import whole_number
+from .trust import shown, whole_number
 
 # %% ../nbs/19_datasets.ipynb #86b3be55
 fashion_classes = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat',
@@ -89,7 +89,8 @@ def dataset_name(
     "The kit's own name of a data set. Raises `ValueError` for an unknown one."
     name = str(dataset).lower()
     if name in _datasets: return name
-    raise ValueError(f'unknown data set {dataset!r}: the known ones are {", ".join(_datasets)}')
+    raise ValueError(
+        f'unknown data set {shown(dataset)}: the known ones are {", ".join(_datasets)}')
 
 def dataset_facts(
     dataset:str, # as a user may write it

@@ -14,7 +14,7 @@ from fastcore.meta import delegates
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
-from .trust import name_arguments, whole_number
+from .trust import name_arguments, shown, whole_number
 from .layout import TokenLayout
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
@@ -285,7 +285,8 @@ def create_model(
 ) -> ViT: # the model, freshly initialised
     "Make a model by name. Raises `ValueError` for an unknown name."
     if name not in list_models():
-        raise ValueError(f'unknown model {name!r}: the known ones are {", ".join(list_models())}')
+        raise ValueError(f'unknown model {shown(name)}: the known ones are '
+                         f'{", ".join(list_models())}')
     arch, size = name.split('_')
     cfg = {**_sizes[size], **overrides}
     default = cfg.pop('patch_size')

@@ -82,8 +82,8 @@ def _rules(row):
     yield row['schema'] == 1, f'its schema is {row["schema"]}, and this version reads 1'
     yield n >= 1 and 0 <= accuracy <= 1, f'{accuracy} of {n} images is no accuracy'
     right = round(accuracy*n)
-    yield abs(accuracy*n
-              - right) < 1e-3, f'an accuracy of {accuracy} is no whole number of {n} images'
+    whole = abs(accuracy*n - right) < 1e-3
+    yield whole, f'an accuracy of {accuracy} is no whole number of {n} images'
     apart = max(abs(a - b) for a, b in zip(row['interval'], wilson(right, n)))
     yield apart < 1e-6, 'its interval is not that of its accuracy'
     checksum = str(data.get('checksum'))
@@ -93,8 +93,8 @@ def _rules(row):
         yield row[key] >= 0, f'its {key} is {row[key]}'
     for name in (row['study'], row['stage'], row['variant'], recipe.get('model'),
                  recipe.get('dataset')):
-        yield re.fullmatch(r'[\w-]+',
-                           str(name)), f'{name!r} is no name: letters, digits, _ and - make one'
+        plain = re.fullmatch(r'[\w-]+', str(name))
+        yield plain, f'{name!r} is no name: letters, digits, _ and - make one'
     if row['stage'] != 'released': yield from _rules_of_a_run(row)
     else:
         checksum = str(row['source'].get('sha256'))
@@ -128,6 +128,7 @@ def check_row(
 ) -> dict: # the row
     "Raise `ValueError`, with `name` in it, for a row that lacks something or contradicts itself."
     def refuse(why):
+        if len(why) > 300: why = f'{why[:300]} …'
         raise ValueError(f'{name} is refused: {why}. Remove it and run its recipe again')
     if not isinstance(row, dict):
         refuse(f'it is a {type(row).__name__}, not an object with named values')

@@ -146,6 +146,7 @@ def write_checkpoint(
         try: os.link(path, twin)
         except OSError: twin.write_bytes(path.read_bytes())  # a file system without links
         os.replace(twin, previous_checkpoint(path))
+        twin.unlink(missing_ok=True)  # if both were links to one file, nothing was renamed
     return write_atomic(path, data)
 
 def read_checkpoint(

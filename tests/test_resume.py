@@ -226,3 +226,14 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path, whole):
 def test_resume_with_nothing_there_begins(tmp_path, whole):
     go(tmp_path/'new', resume=True)
     assert_same_run(whole, tmp_path/'new')
+
+def test_a_kill_between_the_two_halves_of_a_save_leaves_nothing(tmp_path):
+    "Then both names are one file, and to rename one link of it to another does nothing."
+    path = tmp_path/'checkpoint.safetensors'
+    for step in range(2): R.write_checkpoint(path, dict(w=torch.ones(2)), dict(step=step))
+    older = R.previous_checkpoint(path)
+    older.unlink()
+    os.link(path, older)
+    R.write_checkpoint(path, dict(w=torch.ones(2)), dict(step=2))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [older.name, path.name]
+    assert [R.read_checkpoint(p)[1]['step'] for p in (older, path)] == [1, 2]

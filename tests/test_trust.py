@@ -1,5 +1,6 @@
 "What a file says of itself is held against what it holds, before anything is made of it."
 import json, pytest, torch, zipfile
+from pathlib import Path
 from safetensors.torch import save_file
 from dems_nb import weights as W
 from dems_nb.model import build_model, create_model
@@ -93,3 +94,32 @@ def test_a_packed_archive(tmp_path):
     assert open_pth(tmp_path/'large.pth')['w'].shape == (10**6,)
     with pytest.raises(ValueError, match='p.pth: it is no complete .* packed archive'):
         W.load_model(tmp_path/'p.pth')
+
+# what a refusal repeats
+
+HUGE = ['9'*5000, [1]*5000, {'a'*5000: 1}]
+
+@pytest.mark.parametrize('value', HUGE, ids=lambda v: type(v).__name__)
+def test_a_refusal_repeats_no_value_of_thousands_of_characters(value):
+    from dataclasses import fields
+    from dems_nb.learner import Recipe
+    from dems_nb.results import check_row
+    root = Path(__file__).parents[1]
+    row = json.loads(next((root/'results/ledger/cifar10').glob('*.json')).read_text())
+    tries = [lambda f=f: Recipe(**{f.name: value}) for f in fields(Recipe)]
+    tries += [lambda k=k: check_row({**row, k: value}) for k in row]
+    said = []
+    for attempt in tries:
+        try: attempt()
+        except ValueError as e: said.append(str(e))
+    assert len(said) > len(tries)//2
+    assert max(map(len, said)) < 600, max(said, key=len)[:300]
+
+def test_a_file_with_a_huge_header_is_refused_in_a_line(tmp_path):
+    from dems_nb.weights import read_safetensors
+    header = json.dumps({'a': {'dtype': '9'*5000, 'shape': [1], 'data_offsets': [0, 4]}}).encode()
+    file = tmp_path/'m.safetensors'
+    file.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(4))
+    with pytest.raises(ValueError, match='is no complete safetensors file') as e:
+        read_safetensors(file)
+    assert len(str(e.value)) < 600
