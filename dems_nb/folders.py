@@ -352,6 +352,7 @@ def _read_cache(path, key):
             head = json.loads(f.read(n)) if n < 1e8 else {}
         about = head.pop('__metadata__')
         if {k: about[k] for k in key} != key: return None
+        if about.keys() != {*key, 'content', 'pixels'}: return None
         if head != _entries(head['x']['shape'][0], key, head['broken']['shape'][0]): return None
         if os.path.getsize(path) != 8 + n + head['broken']['data_offsets'][1]: return None
         def get(name):
@@ -362,7 +363,8 @@ def _read_cache(path, key):
         if ((y < 0) | (y >= len(json.loads(key['classes'])))).any(): return None
         if ((size < 1) | (size > int(key['side']))).any(): return None
         images = Images(torch.from_numpy(get('x')), y, size if key['layout'] == 'canvas' else None)
-        return images, json.loads(bytes(get('broken'))), about
+        broken = json.loads(bytes(get('broken')))
+        return (images, broken, about) if isinstance(broken, dict) else None
     except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError): return None
 
 # %% ../nbs/10_folders.ipynb #1aa48f08

@@ -774,6 +774,19 @@ def test_check_finds_rotten_bytes(tmp_path):
         load(root, check=True)
     assert file.read_bytes() == good
 
+@pytest.mark.parametrize('name', ['content', 'pixels'])
+def test_a_cache_without_a_checksum_is_made_again(tmp_path, name):
+    root = make(tmp_path/'r')
+    load(root)
+    file = caches(root)[-1]
+    good = file.read_bytes()
+    n = int.from_bytes(good[:8], 'little')
+    head = json.loads(good[8:8+n])
+    del head['__metadata__'][name]
+    file.write_bytes(good[:8] + json.dumps(head).encode().ljust(n) + good[8+n:])
+    load(root, check=True)
+    assert file.read_bytes() == good
+
 def test_check_knows_files_that_were_broken_before(tmp_path):
     root = broken_folder(tmp_path)
     with warnings.catch_warnings(record=True) as told:
