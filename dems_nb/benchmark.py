@@ -554,7 +554,7 @@ def profile_step(
 
 # %% ../nbs/14_benchmark.ipynb #727dfc76
 def import_seconds(
-    modules:tuple=('model', 'training', 'augment', 'visualize'), # of this package
+    modules:tuple=('model', 'learner', 'run', 'augment', 'visualize'), # of this package
     rounds:int=3, # new Python processes
 ) -> dict: # median seconds: fastai's own and ours beyond; ours beyond the parts of it we use
     "How long this package takes to import beyond fastai, in new processes."

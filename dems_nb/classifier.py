@@ -26,7 +26,8 @@ from .model import ViT
 from .weights import bare_model, load_model, pictures, save_model, write_atomic
 from .datasets import PictureRule, dataset_facts, list_datasets, picture_stats
 from .data import Normalize
-from .visualize import SCALE_COLORS, provenance
+from .figures import SCALE_COLORS
+from .visualize import provenance
 
 # %% ../nbs/15_classifier.ipynb #bb1190ae
 _cifar10 = 'airplane automobile bird cat deer dog frog horse ship truck'

@@ -38,7 +38,7 @@ def picture_stats(
 class DataSet:
     "The facts of a data set. None where the folder decides."
     name:str # for `get_dls`
-    n_classes:int=None # classes
+    n_classes:int=None # how many classes it has
     in_chans:int=None # channels of its pictures: 1 grey, 3 colour
     side:int=None # of its pictures as they are stored, pixels
     n_train:int=None # training pictures

@@ -18,7 +18,8 @@ from .data import fashion_classes, get_dls, sample_images
 from .results import Evaluation
 from .learner import Recipe, evaluate, make_learner
 from .run import train
-from .visualize import show_confusion, show_correspondence, show_history, show_mixing
+from .figures import show_confusion, show_history
+from .visualize import show_correspondence, show_mixing
 
 # %% ../nbs/17_demo.ipynb #2d2a8c8f
 def demo_recipe(

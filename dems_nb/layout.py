@@ -9,6 +9,7 @@ __all__ = ['correspondence_map', 'TokenLayout', 'once']
 import torch
 from fastcore.basics import patch
 from functools import wraps
+from typing import Callable
 from .trust import name_arguments, whole_number
 
 # %% ../nbs/00_layout.ipynb #1559e0e7
@@ -29,14 +30,19 @@ def correspondence_map(
 # %% ../nbs/00_layout.ipynb #926ad437
 class TokenLayout:
     "Where every token of every scale lies, and the order the model reads them in."
+    grids:tuple; n_tokens:int; n_regions:int; tokens_per_region:int # counts
+    order:torch.Tensor; scale:torch.Tensor; region:torch.Tensor # of each position
+    cells:torch.Tensor; boxes:torch.Tensor; links:torch.Tensor # where it lies, whom it sees
+    pyramid:Callable; linked:Callable; to_regions:Callable # all of them follow, one by one
+
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
         patch_sizes:tuple=(2,4,8,16), # side of a patch at each scale, pixels; finest first, nested
     ):
         self.image_size = whole_number('image_size', image_size)
         if not isinstance(patch_sizes, (tuple, list)):
-            example = f'({patch_sizes},)'
-            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, such as {example}')
+            raise ValueError(f'patch_sizes is {patch_sizes!r}: give a tuple, '
+                             f'such as ({patch_sizes},)')
         self.patch_sizes = tuple(whole_number('a patch size', p) for p in patch_sizes)
         if not self.patch_sizes:
             raise ValueError('patch_sizes is empty: give at least one patch size, such as (4,)')

@@ -14,6 +14,7 @@ from fastcore.meta import delegates
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
+from typing import Callable
 from .trust import name_arguments, shown, whole_number
 from .layout import TokenLayout
 from .tokenizer import MultiScaleTokenizer
@@ -95,6 +96,11 @@ def _init(m):
 # %% ../nbs/03_model.ipynb #95afed38
 class ViT(nn.Module):
     "Plain vision transformer over the tokens of a `TokenLayout`, with a class token."
+    tokenizer:MultiScaleTokenizer; cls_token:nn.Parameter; blocks:nn.ModuleList # from `build`
+    norm:nn.LayerNorm; head:nn.Linear; num_classes:int # likewise; the last as timm calls it
+    sequence:Callable; mix:Callable; features:Callable # the way of a picture, below
+    forward_features:Callable; forward_head:Callable # the same for who expects timm's names
+    get_classifier:Callable; reset_classifier:Callable # likewise
     def __init__(self,
         image_size:int=32, # side of the square image, pixels
         patch_sizes:tuple=(2,), # side of a patch at each scale, pixels, finest first

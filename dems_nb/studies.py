@@ -415,7 +415,7 @@ def show_budget(
 ): # the axes
     "Accuracy on CIFAR-10 against images seen, log axis: a point a seed, a line through the means."
     import matplotlib.pyplot as plt
-    from dems_nb.visualize import SCALE_COLORS
+    from dems_nb.figures import SCALE_COLORS
     if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
     runs = [r for r in rows if r['study'] == 'budget' and r['variant'] == 'base']
     styles = dict(light=('o', ':', 'light'), paper=('s', '-', 'the paper\'s recipe'),

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from .data import fashion_classes, sample_images
 from .layout import TokenLayout
 from .model import ViT
-from .visualize import _color, _follow, _image, _model_input, _origins, _small_png, _watch
-from .visualize import mixing_weights, show_correspondence
+from .figures import _color, _image, _model_input, _small_png, _watch
+from .visualize import _follow, _origins, mixing_weights, show_correspondence
 
 # %% ../nbs/11_viewer.ipynb #96f34a27
 def _asset(name):

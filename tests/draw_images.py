@@ -61,7 +61,7 @@ def draw_tokens():
     "The patches of one region at four sizes, and their tokens in the sequence."
     import matplotlib.pyplot as plt
     from dems_nb.layout import TokenLayout
-    from dems_nb.visualize import SCALE_COLORS
+    from dems_nb.figures import SCALE_COLORS
     layout = TokenLayout()
     scales = layout.scale.tolist()
     fig = plt.figure(figsize=(9, 3.4), layout='constrained')
@@ -106,7 +106,7 @@ def draw_blocks():
     "How many tokens each block of dems_tiny reads, and where they are mixed."
     import matplotlib.pyplot as plt
     from dems_nb.model import create_model, shape_ledger
-    from dems_nb.visualize import SCALE_COLORS
+    from dems_nb.figures import SCALE_COLORS
     model = create_model('dems_tiny')
     ledger = shape_ledger(model)
     lengths = [size[1] for stage, size in zip(ledger.stage, ledger.sizes)

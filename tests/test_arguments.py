@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import matplotlib.pyplot as plt
-from dems_nb import (augment as A, classifier as C, data as D, interaction as I, layout as Y,
-                     learner as L, model as M, results as S, tokenizer as T, visualize as V,
-                     weights as W)
+from dems_nb import (augment as A, classifier as C, data as D, figures as F, interaction as I,
+                     layout as Y, learner as L, model as M, results as S, tokenizer as T,
+                     visualize as V, weights as W)
 
 wrong = [None, 'x', -1, 1.5, math.nan, np.float64(1.5), [], {}, b'x', np.arange(2.), torch.zeros(2),
          object(), abs]
@@ -120,11 +120,11 @@ def right(folder):
         V.attention_weights: dict(model=model, x=z),
         V.provenance: dict(model=model, img=img, blocks=1, attention=True, residual=.5, x=z),
         V.show_provenance: dict(model=model, img=img, token=0, blocks=1, x=z),
-        V.show_schedule: dict(img=img, recipe=paper, epochs=[0], n=2, seed=0),
-        V.show_predictions: dict(model=model, images=data.x[:2], target=data.y[:2],
+        F.show_schedule: dict(img=img, recipe=paper, epochs=[0], n=2, seed=0),
+        F.show_predictions: dict(model=model, images=data.x[:2], target=data.y[:2],
                                  classes=D.fashion_classes, n=2),
-        V.show_history: dict(histories=dict(a=[(1., 1., .5)])),
-        V.show_confusion: dict(evaluation=evaluation, classes=['a', 'b']),
+        F.show_history: dict(histories=dict(a=[(1., 1., .5)])),
+        F.show_confusion: dict(evaluation=evaluation, classes=['a', 'b']),
         S.wilson: dict(right=1, n=2, z=1.96), S.Evaluation: dict(predicted=y, target=y, loss=1.),
         S.recipe_hash: dict(recipe={}), S.check_row: dict(row=entry, name='the row'),
         S.read_row: dict(path=folder/'row.json'), S.read_ledger: dict(folder=folder/'none',

@@ -6,7 +6,8 @@ from draw_images import NoBrowser, boot, chromium
 from dems_nb.layout import TokenLayout
 from dems_nb.model import create_model
 from dems_nb.viewer import view_tokens
-from dems_nb.visualize import mixing_weights, provenance, _model_input
+from dems_nb.figures import _model_input
+from dems_nb.visualize import mixing_weights, provenance
 from dems_nb.weights import load_bundled
 
 root = Path(__file__).parent.parent

@@ -5,7 +5,8 @@ from dems_nb.augment import resized_crop
 from dems_nb.data import fashion_classes, sample_images
 from dems_nb.model import DEMSViT, create_model
 from dems_nb.viewer import answer_without, explore, view_tokens
-from dems_nb.visualize import _model_input, attention_weights, mixing_weights, provenance
+from dems_nb.figures import _model_input
+from dems_nb.visualize import attention_weights, mixing_weights, provenance
 from dems_nb.weights import load_bundled
 from draw_images import NoBrowser, chromium
 from test_browser import INJECT, lit, rect

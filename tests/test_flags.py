@@ -196,16 +196,16 @@ def test_ctrl_c_before_the_loop(here, monkeypatch):
 
 def test_names_of_classes_that_look_like_formulas(here):
     import matplotlib.pyplot as plt, torch
-    from dems_nb import visualize as V
+    from dems_nb import figures as F
     from dems_nb.classifier import Classifier
     from dems_nb.data import DeviceDL, sample_images
     from dems_nb.results import Evaluation
     from dems_nb.weights import load_bundled
     names, model, data = ['C$^$', '$$', 'a_b$'] + list('defghij'), load_bundled(), sample_images(10)
-    figures = [V.show_predictions(model, data.x, data.y, names),
-               V.show_history({'C$^$': [(1, 1, 1)]}),
-               V.show_confusion(Evaluation(data.y, data.y.flip(0), 1.), names),
-               Classifier(model, names, device='cpu').look(data.x[0])]
+    drawn = [F.show_predictions(model, data.x, data.y, names),
+             F.show_history({'C$^$': [(1, 1, 1)]}),
+             F.show_confusion(Evaluation(data.y, data.y.flip(0), 1.), names),
+             Classifier(model, names, device='cpu').look(data.x[0])]
     DeviceDL(data, 10, device='cpu', vocab=names).show_batch()
-    for figure in [*figures, plt.gcf()]: figure.savefig(io.BytesIO())
+    for figure in [*drawn, plt.gcf()]: figure.savefig(io.BytesIO())
     plt.close('all')

@@ -6,7 +6,8 @@ from dems_nb.data import fashion_classes, sample_images
 from dems_nb.layout import TokenLayout
 from dems_nb.model import create_model
 from dems_nb.viewer import answer_without, explore, view_tokens
-from dems_nb.visualize import mixing_weights, provenance, show_correspondence, _model_input
+from dems_nb.figures import _model_input
+from dems_nb.visualize import mixing_weights, provenance, show_correspondence
 from dems_nb.weights import load_bundled
 from test_visualize import closed, drawn, layouts, picture, untidy
 

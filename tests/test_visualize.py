@@ -8,8 +8,9 @@ from dems_nb.data import fashion_classes, sample_images
 from dems_nb.layout import TokenLayout
 from dems_nb.model import DEMSViT, create_model
 from dems_nb.learner import Recipe
+from dems_nb.figures import *
 from dems_nb.visualize import *
-from dems_nb import visualize
+from dems_nb import figures, visualize
 
 layouts = [TokenLayout(), TokenLayout(8, (2, 4)), TokenLayout(36, (2, 6, 12)),
            TokenLayout(32, (4,)), TokenLayout(256, (16, 32, 64, 128))]
@@ -85,9 +86,9 @@ def test_the_same_picture_in_every_form(c):
     rows = img.movedim(0, 2).numpy()
     forms = [img, img.float()/255, img.int(), rows,
              Image.fromarray(rows.squeeze())] + ([img[0]] if c == 1 else [])
-    for f in forms: assert torch.allclose(visualize._image(f, TokenLayout()), img.float()/255)
+    for f in forms: assert torch.allclose(figures._image(f, TokenLayout()), img.float()/255)
     assert img.dtype == torch.uint8 and img.equal(
-        (255*visualize._image(img, TokenLayout())).round().byte())
+        (255*figures._image(img, TokenLayout())).round().byte())
 
 def test_resize_only_when_asked():
     big = picture(64, 3)
@@ -167,7 +168,7 @@ def test_show_mixing_draws_d(which, region):
     said = fig.subfigs[0]._suptitle.get_text()
     r, l = int(re.search(r'region (\d+)', said)[1]), int(re.search(r'mixed token (\d+)', said)[1])
     assert r == region or region is None
-    Ds = mixing_weights(model, visualize._model_input(model, img))
+    Ds = mixing_weights(model, figures._model_input(model, img))
     D = Ds[which][r]
     matrix, shares, perp = fig.subfigs[1].axes
     assert np.allclose(matrix.images[0].get_array(), D)
@@ -403,14 +404,14 @@ def test_small_png_keeps_the_colours_of_the_scales():
     fig = show_sequence(TokenLayout())
     for colors in (20, 96):
         a = (np.array(
-            Image.open(io.BytesIO(visualize._small_png(fig, colors=colors))).convert('RGB')))
+            Image.open(io.BytesIO(figures._small_png(fig, colors=colors))).convert('RGB')))
         for c in SCALE_COLORS[:4]:
             assert (a == [round(255*v) for v in matplotlib.colors.to_rgb(c)]).all(2).any(), c
 
 @pytest.mark.cuda
 def test_everything_works_for_a_model_on_the_gpu():
     model, img = untidy().cuda(), picture(8)
-    x = visualize._model_input(model, img)
+    x = figures._model_input(model, img)
     assert mixing_weights(model, x)[0].device.type == 'cuda' and attention_weights(
         model, x)[0].device.type == 'cuda'
     cpu = untidy()

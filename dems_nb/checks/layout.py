@@ -3,7 +3,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from ..layout import TokenLayout, correspondence_map
-from ..visualize import SCALE_COLORS
+from ..figures import SCALE_COLORS
 from .core import (Slips, Wrong, ask, compare, compare_choice, compare_number, exercise,
                    plain_number)
 

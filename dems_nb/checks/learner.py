@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from ..visualize import SCALE_COLORS
+from ..figures import SCALE_COLORS
 from .core import (Calls, Slips, Wrong, ask, compare, compare_choice, compare_number, exercise,
                    plain_number, refuse_loop)
 

@@ -221,13 +221,14 @@ def pictures():
     "Viewer, explorer and provenance of a model on the card."
     import numpy as np
     import dems_nb.visualize as V
+    from dems_nb.figures import show_predictions
     from dems_nb.viewer import view_tokens
     img = named('sample_images')(1).x[0]
     model = create_model('dems_nano', in_chans=1).cuda()
     share = V.provenance(model, img, attention=True)
     viewers = dict(mixing=lambda: V.show_mixing(model, img),
                    provenance=lambda: V.show_provenance(model, img),
-                   predictions=lambda: V.show_predictions(model, img[None], [0], range(10)),
+                   predictions=lambda: show_predictions(model, img[None], [0], range(10)),
                    tokens=lambda: view_tokens(img, model.layout, model))
     for f in viewers.values(): f()
     return dict(shape=list(share.shape), shown=list(viewers))
