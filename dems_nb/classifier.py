@@ -27,7 +27,7 @@ from .weights import bare_model, load_model, pictures, save_model, write_atomic
 from .datasets import PictureRule, dataset_facts, list_datasets, picture_stats
 from .data import Normalize
 from .figures import SCALE_COLORS
-from .visualize import provenance
+from .visualize import _show_spread, provenance
 
 # %% ../nbs/15_classifier.ipynb #bb1190ae
 _cifar10 = 'airplane automobile bird cat deer dog frog horse ship truck'
@@ -198,7 +198,7 @@ def look(self:Classifier,
     axs[0, 0].imshow(show, cmap='gray', vmin=0, vmax=255, extent=extent)
     axs[0, 0].set_title(_plain(str(answer)), fontsize=10)
     _draw_bars(axs[0, 1], answer)
-    axs[0, 2].imshow(_heat(layout, w), cmap='viridis', vmin=0, extent=extent)
+    _show_spread(axs[0, 2], layout, w)
     axs[0, 2].set_title('where the class token read', fontsize=9)
     for ax in (*axs[0, 3:], *axs[1, len(layout.grids):]): ax.axis('off')
     kin = [*layout.linked(token).tolist(), token]
@@ -218,12 +218,6 @@ def _plain(text):
     "A text for matplotlib, in which a dollar is a dollar."
     return text.replace('$', r'\$')
 
-def _heat(layout, w):
-    "The weight of each pixel, if each token spreads its own evenly over its box."
-    heat = np.zeros((layout.image_size, layout.image_size))
-    for (x0, y0, x1, y1), v in zip(layout.boxes.tolist(), w.tolist()):
-        heat[y0:y1, x0:x1] += v/((x1-x0)*(y1-y0))
-    return heat
 
 def _draw_bars(ax, answer, n=5):
     "The most probable classes as bars."

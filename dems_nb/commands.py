@@ -22,7 +22,7 @@ from .folders import describe_folder, folder_channels, has_image_folders, look_a
 from .kernels import has_bf16
 from .learner import Recipe, chosen_precision, evaluate, recipe_values
 from .recipes import Options, options
-from .benchmark import TrainingStep, seconds
+from .benchmark import TrainingStep, seconds, what_to_expect
 from .run import Interrupted, train
 
 # %% ../nbs/16_commands.ipynb #1d805e34
@@ -415,12 +415,6 @@ def _hardware():
         yield (f'GPU {i} bfloat16', has_bf16(f'cuda:{i}'), how(f'cuda:{i}'),
                'use --precision fp16', True)
 
-# %% ../nbs/16_commands.ipynb #e4179b37
-def _expected():
-    "The same for training on the GPU, if there is one: what it will use, need and lack."
-    from dems_nb.benchmark import what_to_expect
-    for what, said in what_to_expect().items(): yield f'to expect, {what}', True, said, '', True
-
 # %% ../nbs/16_commands.ipynb #08f3cf91
 def _data_found(data_path):
     "(what, ok, state, remedy, optional) for each data set."
@@ -453,7 +447,8 @@ def doctor(
                    help='folder to look for data in first (default: the known folders)')
     args = p.parse_args(sys.argv[1:] if argv is None else argv)
     failed = 0
-    for check in (_packages(), _hardware(), _expected(), _data_found(args.data_path), _one_step()):
+    gpu = [(f'to expect, {what}', True, said, '', True) for what, said in what_to_expect().items()]
+    for check in (_packages(), _hardware(), gpu, _data_found(args.data_path), _one_step()):
         for what, ok, state, remedy, optional in check:
             failed += not ok and not optional
             line = f'[{"OK" if ok else "FAIL"}]'.ljust(7) + f'{what}: {state}'

@@ -161,7 +161,12 @@ def show_predictions(
     rows = -(-n//5)
     fig, axs = plt.subplots(rows, 5, figsize=(9, 2.1*rows), layout='constrained', squeeze=False)
     for ax, i in zip(axs.flat, order[:n].tolist()):
-        _show_answer(ax, _as_image(images[i]), prob[i], int(target[i]), classes)
+        given, true = int(prob[i].argmax()), int(target[i])
+        _show(ax, _as_image(images[i]))
+        title = f'{_plain(classes[given])} {prob[i, given]:.0%}'
+        if given != true: title += f'\nis: {_plain(classes[true])}'
+        ax.set_title(title, fontsize=9)
+        for side in ax.spines.values(): side.set(color=_color(0 if given == true else 4), lw=3)
     for ax in axs.flat[n:]: ax.axis('off')
     return fig
 
@@ -173,14 +178,6 @@ def _probabilities(model, images):
         _watch(model, part, [model.head],
                lambda m, inp, out: found.append(out.float().softmax(1).cpu()))
     return torch.cat(found)
-
-def _show_answer(ax, img, prob, true, classes):
-    "One picture, and what the model says of it."
-    given = int(prob.argmax())
-    _show(ax, img)
-    ax.set_title(f'{_plain(classes[given])} {prob[given]:.0%}'
-                 + ('' if given == true else f'\nis: {_plain(classes[true])}'), fontsize=9)
-    for side in ax.spines.values(): side.set(color=_color(0 if given == true else 4), lw=3)
 
 # %% ../nbs/26_figures.ipynb #4d93684d
 def show_history(

@@ -27,8 +27,6 @@ def _hidden(name): return name.startswith('.') or name == '__MACOSX'
 
 def _more(n): return f' and {n - 1:,} more' if n > 1 else ''
 
-def _class_folders(folder):
-    return sorted(d.name for d in os.scandir(folder) if d.is_dir() and not _hidden(d.name))
 
 @dataclass
 class _Split:
@@ -200,7 +198,8 @@ def look_at_folder(
     if not 0 < share <= 1:
         raise ValueError(f'valid_pct is {valid_pct}: give a share, above 0 and at most 1')
     walked = {os.path.realpath(f) for f in (root, *folders)}
-    classes = {f: _class_folders(f) for f in folders}
+    classes = {f: sorted(d.name for d in os.scandir(f) if d.is_dir() and not _hidden(d.name))
+               for f in folders}
     for f in folders:
         if not classes[f]: raise ValueError(f'{f} has no folders: give it one for each class')
     splits = [_list_split(f, classes[f], walked) for f in folders]

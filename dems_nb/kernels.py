@@ -63,18 +63,16 @@ def has_bf16(
     return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
 
 # %% ../nbs/12_kernels.ipynb #b6bf0c65
-def _cpu_type(x):
-    "The type that a product on the CPU is computed in: autocast's, if it is on."
-    return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
-
 class TokenLinear(nn.Linear):
     "A linear layer over tokens; in bfloat16 instructions of a CPU's, as a 1×1 convolution."
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
         tuned = _here == 'avx512_bf16' and x.ndim == 3 and tunes_for_cpu(x)
-        if not tuned or _cpu_type(x) != torch.bfloat16: return super().forward(x)
-        return self.as_convolution(x)
+        if not tuned: return super().forward(x)
+        mixed = torch.is_autocast_enabled('cpu')
+        dtype = torch.get_autocast_dtype('cpu') if mixed else x.dtype  # what is computed in
+        return self.as_convolution(x) if dtype == torch.bfloat16 else super().forward(x)
     def as_convolution(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)

@@ -182,10 +182,6 @@ class EpochLosses(Callback):
     def after_epoch(self): self.rows.append(round(float(self.recorder.values[-1][0]), 4))
 
 # %% ../nbs/18_studies.ipynb #b23ce3e7
-def _resumable(variant):
-    "Whether a variant's model comes back from its configuration alone, as a resumed run needs."
-    return variant == 'base' or variant.startswith(('n_mixed_', 'pos_'))
-
 def run_planned(
     run:PlannedRun, # what to train
     out, # the ledger's folder
@@ -198,7 +194,9 @@ def run_planned(
     model = None
     if run.variant != 'base':
         model = make_variant(run.variant, recipe, record.n_classes, record.in_chans)
-    folder = Path(runs)/run.study/run.name if runs and _resumable(run.variant) else None
+    # a resumed run needs its model back from the configuration alone
+    resumable = run.variant == 'base' or run.variant.startswith(('n_mixed_', 'pos_'))
+    folder = Path(runs)/run.study/run.name if runs and resumable else None
     losses = EpochLosses()
     with redirect_stdout(io.StringIO()):
         learn = train(recipe, folder, model=model, root=root, bar=False, resume=folder is not None,
@@ -220,13 +218,6 @@ def _light(**kw):
 # %% ../nbs/18_studies.ipynb #a263f70d
 lr_grid = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 models = ('dems_nano', 'vit_nano')
-
-def _tuning(study, dataset, sizes, images, holdout=10_000):
-    "The runs that choose a learning rate."
-    light = [_light(model=m, dataset=dataset, n_train=n, holdout=holdout, epochs=_epochs(images, n),
-                    lr=lr)
-             for n in sizes for lr in lr_grid for m in models]
-    return [PlannedRun(study, 'tune', r) for r in light]
 
 # %% ../nbs/18_studies.ipynb #a397b34f
 def chosen_lr(
@@ -275,7 +266,9 @@ def data_efficiency(
     study:str='data_efficiency', # folder in the ledger
 ) -> list: # of `PlannedRun`: the tuning, and when that is in the ledger the comparison
     "Does the multi-scale model need less data than a plain ViT of the same width and depth?"
-    tune = _tuning(study, dataset, tuned, images//2)
+    tune = [PlannedRun(study, 'tune', _light(model=m, dataset=dataset, n_train=n, holdout=10_000,
+                                             epochs=_epochs(images//2, n), lr=lr))
+            for n in tuned for lr in lr_grid for m in models]
     return tune if _pending(tune, rows) else tune + _compare(rows, study, dataset, sizes, images,
                                                              seeds)
 
