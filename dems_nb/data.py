@@ -11,9 +11,10 @@ import hashlib, itertools, numpy as np, pkgutil, torch
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import index
+from fastai import torch_core
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import Category, CategoryMap
-from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, default_device, to_detach
+from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, default_device
 from fastcore.basics import patch
 from fastcore.foundation import L
 from .trust import name_arguments, whole_number
@@ -279,7 +280,7 @@ def _pre_show_batch(self:DeviceDL, b, max_n=9):
 @patch
 def to_detach(self:DeviceDL, b, cpu=True, gather=True): # shares need not be equal: none is gathered
     "What a Learner calls on predictions and losses to add them up: those of this process."
-    return to_detach(b, cpu, gather and self.world == 1)
+    return torch_core.to_detach(b, cpu, gather and self.world == 1)
 
 @patch
 @contextmanager

@@ -64,39 +64,23 @@ class TokenLayout:
     def __eq__(self, other): return isinstance(other, TokenLayout) and repr(self) == repr(other)
     def __hash__(self): return hash(repr(self))
 
-# %% ../nbs/00_layout.ipynb #a933cbe9
-def once(
-    f, # a method without arguments
-): # the same method, which works its answer out at the first call and keeps it
-    "Keep what a method of a layout gives, in the layout's `tables`."
-    @wraps(f)
-    def table(self):
-        tables = self.__dict__.setdefault('tables', {})
-        if f.__name__ not in tables: tables[f.__name__] = f(self)
-        return tables[f.__name__]
-    return table
-
 # %% ../nbs/00_layout.ipynb #0c5ef187
 @patch(as_prop=True)
-@once
 def grids(self:TokenLayout) -> tuple: # one int a scale
     "Patches per side at each scale, finest first."
     return tuple(self.image_size//p for p in self.patch_sizes)
 
 @patch(as_prop=True)
-@once
 def n_tokens(self:TokenLayout) -> int: # the class token is not counted
     "Tokens of all scales together."
     return sum(g*g for g in self.grids)
 
 @patch(as_prop=True)
-@once
 def n_regions(self:TokenLayout) -> int: # one a patch of the coarsest scale
     "Regions in the image."
     return self.grids[-1]**2
 
 @patch(as_prop=True)
-@once
 def tokens_per_region(self:TokenLayout) -> int: # of all scales, the coarsest included
     "Tokens in one region."
     return self.n_tokens // self.n_regions
@@ -112,6 +96,18 @@ def pyramid(cls:TokenLayout,
     finest = whole_number('patch_size', patch_size)
     scales = range(whole_number('n_scales', n_scales))
     return cls(image_size, tuple(finest*2**k for k in scales))
+
+# %% ../nbs/00_layout.ipynb #a933cbe9
+def once(
+    f, # a method without arguments
+): # the same method, which works its answer out at the first call and keeps it
+    "Keep what a method of a layout gives, in the layout's `tables`."
+    @wraps(f)
+    def table(self):
+        tables = self.__dict__.setdefault('tables', {})
+        if f.__name__ not in tables: tables[f.__name__] = f(self)
+        return tables[f.__name__]
+    return table
 
 # %% ../nbs/00_layout.ipynb #be3aebf8
 @patch(as_prop=True)

@@ -21,7 +21,7 @@ from fastai.torch_core import default_device, num_distrib, rank_distrib
 from fastcore.basics import noop, patch
 from fastcore.imports import IN_NOTEBOOK
 from filelock import FileLock, Timeout
-from safetensors.torch import save
+from safetensors.torch import save as safetensors_bytes
 from . import __version__
 from .trust import hold_against, parse_json, read_json, real_number
 from .model import ViT, build_model, count_cost, create_model
@@ -139,7 +139,8 @@ def write_checkpoint(
 ) -> Path: # `path`
     "Write a checkpoint so that at every moment a whole one is there."
     path = Path(path)
-    data = save(tensors, dict(notes=json.dumps(notes), sha256=digest(tensors, notes)))
+    about = dict(notes=json.dumps(notes), sha256=digest(tensors, notes))
+    data = safetensors_bytes(tensors, about)
     if path.exists():
         twin = previous_checkpoint(path).with_suffix('.tmp')
         twin.unlink(missing_ok=True)

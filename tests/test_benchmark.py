@@ -53,6 +53,8 @@ def test_no_twin_for_another_model():
 # what a step is made of: ATen operations of forward, backward, AdamW, augmentation and mixing, on a
 # GPU's path, without attention dropout
 COMMITTED = dict(dems_nano=1393, dems_tiny=2012)
+if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):                     # torch 2.4's
+    COMMITTED = dict(dems_nano=1566, dems_tiny=2255)
 def may_grow_by_a_tenth(n, committed):
     grown = f'a step takes {n} operations, it took {committed}'
     assert n <= 1.1*committed, (f'{grown}: say why it is worth it and commit the new number, or '
@@ -129,7 +131,7 @@ def test_the_augmentation_is_one_graph(mode, c):
     assert B.count_graphs(aug.apply, *calls) == 1
 
 def test_a_break_is_an_error():
-    with pytest.raises(Exception, match='(?i)data-dependent|graph break|unsupported'):
+    with pytest.raises(Exception, match='(?i)data-dependent|graph break|unsupported|control flow'):
         B.count_graphs(lambda x: x if x.sum() > 0 else -x, (torch.ones(2),))
 
 # the clock, tables

@@ -130,3 +130,15 @@ def test_compat_says_what_it_takes():
     done = subprocess.run(['bash', root/'.ci/compat', 'older', sys.executable],
                           capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == 'older: give oldest or newest\n'
+
+@pytest.mark.parametrize('path', sorted((root/'dems_nb').glob('*.py')), ids=lambda p: p.stem)
+def test_no_patched_method_takes_the_name_of_something_else(path):
+    "Older fastcore's `patch` leaves None under a method's name, whatever else had that name."
+    code = ast.parse(path.read_text())
+    patched = {f.name for f in code.body if isinstance(f, ast.FunctionDef)
+               and any('patch' in ast.unparse(d) for d in f.decorator_list)}
+    others = {(a.asname or a.name).split('.')[0] for n in ast.walk(code)
+              if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    others |= {n.name for n in code.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+               and n.name not in patched}
+    assert not patched & others, patched & others
