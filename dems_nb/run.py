@@ -139,8 +139,7 @@ def write_checkpoint(
 ) -> Path: # `path`
     "Write a checkpoint so that at every moment a whole one is there."
     path = Path(path)
-    about = dict(notes=json.dumps(notes), sha256=digest(tensors, notes))
-    data = safetensors_bytes(tensors, about)
+    data = safetensors_bytes(tensors, dict(notes=json.dumps(notes), sha256=digest(tensors, notes)))
     if path.exists():
         twin = previous_checkpoint(path).with_suffix('.tmp')
         twin.unlink(missing_ok=True)
