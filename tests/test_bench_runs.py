@@ -148,3 +148,18 @@ def test_the_list_of_wheels_is_whole():
                  'beartype', 'fastprogress', 'safetensors', 'hypothesis', 'PyYAML'):
         assert re.search(rf"[' ]{name}\b", text), name
     assert (root/'bench/wheels.sh').stat().st_mode & 0o111
+
+def test_a_time_box_counts_from_the_call(tmp_path, monkeypatch):
+    "What was spent on timing is not there for epochs."
+    from dems_nb import studies
+    from dems_nb.learner import Recipe
+    clock = [0.]
+    def timed(*args):
+        clock[0] += 30
+        return dict(start=10., epoch=5.)
+    monkeypatch.setattr(studies.time, 'perf_counter', lambda: clock[0])
+    monkeypatch.setattr(studies, 'time_training', timed)
+    monkeypatch.setattr(studies, 'train', lambda recipe, *args, **kw: recipe)
+    said = []
+    chosen = studies.timebox(Recipe(n_train=160), tmp_path, minutes=2, say=said.append)
+    assert chosen.epochs == 13 and '13 epochs' in said[0]      # (.9*120 - 30 - 10)/5 seconds

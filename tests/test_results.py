@@ -309,3 +309,20 @@ def test_the_command(tmp_path, capsys):
     assert e.value.code == 2 and 'data_efficiency' in capsys.readouterr().err
     with pytest.raises(SystemExit) as e: S.main(['--help'])
     assert e.value.code == 0
+
+@pytest.mark.parametrize('field', ['model', 'dataset'])
+def test_a_run_is_entered_where_the_ledger_is_and_nowhere_else(field, tmp_path):
+    "Names of the recipe, which become the row's file name, cannot lead out of the ledger."
+    row = next((ledger/'cifar10').glob('images-dems_nano-*n4000*.json'))
+    result = json.loads(row.read_text())
+    result = {k: v for k, v in result.items() if k not in ('study', 'stage', 'variant')}
+    run, rows = tmp_path/'run', tmp_path/'deep/er/ledger'
+    run.mkdir()
+    (run/'result.json').write_text(json.dumps(result))
+    assert R.enter_run(run, rows, 'x', 'images').parent == rows/'x'
+    there = sorted(tmp_path.rglob('*'))
+    result['recipe'][field] = '../../../evil'
+    result['recipe_hash'] = R.recipe_hash(result['recipe'])
+    (run/'result.json').write_text(json.dumps(result))
+    with pytest.raises(ValueError, match='evil'): R.enter_run(run, rows, 'x', 'images')
+    assert sorted(tmp_path.rglob('*')) == there
