@@ -66,7 +66,7 @@ class ScoreOnlyLast(Callback):
     def before_validate(self):
         if not self.last: self.learn.dl = self.dls.valid.new(self.dls.valid.dataset[:1])
     def after_validate(self):
-        if not self.last: self.recorder.log[-2:] = [math.nan, math.nan]
+        if not self.last: self.recorder.log[-2] = self.recorder.log[-1] = math.nan
     def after_fit(self):
         if hasattr(self.learn, 'epoch_log'):
             self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]

@@ -191,7 +191,7 @@ def test_a_source_that_is_none_is_refused():
 @pytest.mark.parametrize('nb', studies, ids=lambda p: p.stem)
 def test_the_studies_say_what_the_ledger_says_now(nb):
     "The notebook, run again, prints what is committed."
-    import nbformat
+    nbformat = pytest.importorskip('nbformat', reason='it comes with jupyterlab')
     from nbclient import NotebookClient
     doc = nbformat.read(nb, 4)
     old = [[text_of(o) for o in c.get('outputs', [])] for c in doc.cells if c.cell_type == 'code']
