@@ -14,7 +14,7 @@ TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" J
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
 	@echo "make test    run every notebook and every test"
-	@echo "make soak    kill trainings for MINUTES=30 and compare what comes of them, to the bit"
+	@echo "make soak    kill trainings for MINUTES=30, or KILLS=120 times, and compare what comes of them, to the bit"
 	@echo "make fuzz    damage FILES=5000 files and read them"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make export  write dems_nb/*.py from the notebooks, and clean them"
@@ -47,7 +47,7 @@ MINUTES ?= 30
 FILES   ?= 5000
 SEED    ?= 0
 soak: $(STAMP)
-	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
+	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/soak/soak.py --minutes $(MINUTES) $(KILLS:%=--kills %) --seed $(SEED)
 
 fuzz: $(STAMP)
 	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz.py --files $(FILES) --seed $(SEED)

@@ -278,7 +278,11 @@ def _pre_show_batch(self:DeviceDL, b, max_n=9):
     return TfmdDL._pre_show_batch(self, b, max_n)
 
 @patch
-def to_detach(self:DeviceDL, b, cpu=True, gather=True): # shares need not be equal: none is gathered
+def to_detach(self:DeviceDL,
+    b, # predictions, targets or losses: tensors, alone or in tuples
+    cpu:bool=True, # bring them to the CPU
+    gather:bool=True, # from all processes; shares need not be equal: of several none is gathered
+): # the same, without gradients
     "What a Learner calls on predictions and losses to add them up: those of this process."
     return torch_core.to_detach(b, cpu, gather and self.world == 1)
 

@@ -7,7 +7,7 @@ modules = sorted(p for p in (root/'dems_nb').glob('*.py') if not p.stem.startswi
 modules += [root/'dems_nb/checks/core.py', root/'dems_nb/checks/progress.py']
 # fastai's and torch's own, and overrides
 EVENTS = {'before_fit', 'after_fit', 'before_epoch', 'after_epoch', 'before_batch', 'after_batch',
-          'after_pred', 'forward', 'close', 'mix', 'accumulate', 'to_detach'}
+          'after_pred', 'forward', 'close', 'mix', 'accumulate'}
 
 def comments(text):
     "Line number -> what its comment says; a # in a string is none."

@@ -134,7 +134,7 @@ def test_compat_says_what_it_takes():
 @pytest.mark.parametrize('path', sorted((root/'dems_nb').glob('*.py')), ids=lambda p: p.stem)
 def test_no_patched_method_takes_the_name_of_something_else(path):
     "Older fastcore's `patch` leaves None under a method's name, whatever else had that name."
-    code = ast.parse(path.read_text())
+    code = ast.parse(path.read_text(encoding='utf-8'))
     patched = {f.name for f in code.body if isinstance(f, ast.FunctionDef)
                and any('patch' in ast.unparse(d) for d in f.decorator_list)}
     others = {(a.asname or a.name).split('.')[0] for n in ast.walk(code)

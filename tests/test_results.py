@@ -326,3 +326,10 @@ def test_a_run_is_entered_where_the_ledger_is_and_nowhere_else(field, tmp_path):
     (run/'result.json').write_text(json.dumps(result))
     with pytest.raises(ValueError, match='evil'): R.enter_run(run, rows, 'x', 'images')
     assert sorted(tmp_path.rglob('*')) == there
+
+def test_a_study_that_waits_for_another_says_so(tmp_path, capsys):
+    "On an empty ledger: it printed nothing, and the exit status was 0."
+    with pytest.raises(SystemExit) as e: S.main(['ablations', '--out', str(tmp_path)])
+    said = capsys.readouterr().err
+    assert e.value.code == 2 and 'ablations has nothing to run yet' in said
+    assert 'run dems_study data_efficiency first' in said and not any(tmp_path.iterdir())
