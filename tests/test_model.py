@@ -195,3 +195,12 @@ def test_export_with_any_batch():
     for n in (1, 5):
         x = torch.rand(n, 3, 32, 32)
         assert torch.allclose(program(x), model(x), atol=1e-5)
+
+def test_no_length_of_a_batch_is_taken_where_a_model_computes():
+    "`len(x)` is a number and pins the batch in graphs of older PyTorch; `x.shape[0]` is not."
+    import ast
+    from pathlib import Path
+    for name in ('model', 'tokenizer', 'interaction', 'kernels', 'layout'):
+        code = (Path(__file__).parents[1]/f'dems_nb/{name}.py').read_text(encoding='utf-8')
+        taken = [ast.unparse(n) for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call)]
+        assert 'len(x)' not in taken, name
