@@ -102,8 +102,9 @@ def described(text):
                 and '# ' in lines[a.lineno - 1]]
     for n in code.body:
         if isinstance(n, ast.ClassDef) and n.name in public:
+            fields = any('dataclass' in ast.unparse(d) for d in n.decorator_list)
             out[n.name] = [(f.target.id, comment(f)) for f in n.body
-                           if isinstance(f, ast.AnnAssign)]
+                           if fields and isinstance(f, ast.AnnAssign)]
             for f in n.body:
                 if isinstance(f, ast.FunctionDef) and f.name == '__init__': out[n.name] += of(f)
         elif isinstance(n, ast.FunctionDef):

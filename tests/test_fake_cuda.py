@@ -4,6 +4,7 @@ What is looked at is everything but numbers: that nothing raises, that nothing i
 device, which precision and which kernel is chosen, and that no training step waits for the device.
 """
 import json, os, pytest, re, socket, torch, types
+from pathlib import Path
 from dems_nb import loop
 
 pytestmark = pytest.mark.fake_cuda
@@ -186,8 +187,10 @@ def test_the_tests_marked_cuda_run_up_to_their_numbers(fake_cuda, tmp_path):
         test_pictures_on_host_and_device_give_the_same test_on_cuda_compiled_is_eager_is_plain
         test_everything_works_for_a_model_on_the_gpu'''.split()
     file = tmp_path/'junit.xml'
+    tests = sorted(p for p in Path(__file__).parent.glob('test_*.py')
+                   if '@pytest.mark.cuda\n' in p.read_text(encoding='utf-8'))
     fake_cuda('-c', 'import kit, pytest, sys; pytest.main(sys.argv[1:])', '-m', 'cuda', '-q', '-p',
-              'no:cacheprovider', f'--junitxml={file}', 'tests', TORCHDYNAMO_DISABLE='1')
+              'no:cacheprovider', f'--junitxml={file}', *tests, TORCHDYNAMO_DISABLE='1')
     from xml.etree import ElementTree
     cases = [c for c in ElementTree.parse(file).iter('testcase')]
     assert len(cases) >= 14

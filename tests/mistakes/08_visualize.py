@@ -154,7 +154,7 @@ def compose(first, second):
 def scale_shares(P, scale): return torch.zeros(len(P), int(scale.max()) + 1).index_add_(1, scale, P)
 why = 'b'
 ''', '''
-def scale_shares(P, scale): return P @ F.one_hot(scale).to(P.dtype)
+def scale_shares(P, scale): return P @ torch.nn.functional.one_hot(scale).to(P.dtype)
 why = 'b'
 '''],
 '08.4': ['''
