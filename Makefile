@@ -13,7 +13,7 @@ TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" J
 .PHONY: help install demo test soak fuzz lab readme export run images docs compat compat-notebooks
 help:
 	@echo "make demo    train DEMS-ViT on 6,000 pictures of clothes (a few minutes on two CPU cores)"
-	@echo "make test    run every notebook and every test"
+	@echo "make test    run every notebook and every test; SLOW=1 also those for once a week"
 	@echo "make soak    kill trainings for MINUTES=30, or KILLS=120 times, and compare what comes of them, to the bit"
 	@echo "make fuzz    damage FILES=5000 files and read them"
 	@echo "make lab     open the notebooks in JupyterLab"
@@ -40,7 +40,7 @@ demo: $(STAMP)
 # Notebooks two at a time, each on one thread; then the tests likewise, with pytest, whose line closes the run.
 test: $(STAMP)
 	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
+	$(TIDY) OMP_NUM_THREADS=1 $(SLOW:%=DEMS_SLOW=%) $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 # What the reliability paragraph of the README quotes. SEED=1 begins elsewhere.
 MINUTES ?= 30

@@ -19,6 +19,7 @@ from fastai.torch_core import default_device
 from fastcore.basics import patch
 from pathlib import Path
 from torch import nn
+from torch.nn.attention import SDPBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 from .tokenizer import sincos_position_embedding
 from .model import ViT, count_cost, create_model
@@ -37,7 +38,8 @@ class PlainAttention(nn.Module):
         drop:float=0., # dropout on the attention weights, a probability
     ):
         super().__init__()
-        self.heads, self.drop = heads, nn.Dropout(drop)
+        self.heads = heads
+        self.drop = nn.Dropout(drop)
         self.qkv, self.proj = nn.Linear(dim, 3*dim, bias=False), nn.Linear(dim, dim)
     def forward(self, x):
         B, N, C = x.shape
@@ -57,9 +59,10 @@ class PlainBlock(nn.Module):
         attn_drop:float=0., # dropout on the attention weights, a probability
     ):
         super().__init__()
-        self.norm1, self.norm2, self.attn = nn.LayerNorm(dim), nn.LayerNorm(dim), PlainAttention(
-            dim, heads, attn_drop)
-        hidden, self.p = int(dim*mlp_ratio), drop_path
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attn = PlainAttention(dim, heads, attn_drop)
+        self.p = drop_path
+        hidden = int(dim*mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
     def branch(self,
         x:torch.Tensor, # what attention or MLP give (batch, token, dim)
@@ -81,8 +84,7 @@ class PlainInteraction(nn.Module):
         super().__init__()
         self.norm, self.scale = nn.LayerNorm(dim), nn.Parameter(torch.ones(()))
         self.mlp = nn.Sequential(nn.Linear(dim, 2*dim), nn.GELU(), nn.Linear(2*dim, dim//2),
-                                 nn.GELU(),
-                                 nn.Linear(dim//2, n_mixed))
+                                 nn.GELU(), nn.Linear(dim//2, n_mixed))
     def forward(self, x):
         D = (self.scale*self.mlp(self.norm(x))).softmax(2)  # batch region token mixed
         return torch.einsum('brtl,brtc->brlc', D, x)
@@ -285,8 +287,8 @@ def compare(
     if compile:
         steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True)
                       for p in precisions})
-    # not the neighbours'
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    alone = torch.get_num_threads() == 1    # then what neighbours on the machine take is left out
+    clock = time.process_time if alone else time.perf_counter
     took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device,
                       2 if compile else 1, clock)
     def row(name, t):
@@ -296,29 +298,30 @@ def compare(
     return {name: row(name, t) for name, t in took.items()}
 
 # %% ../nbs/14_benchmark.ipynb #6ca89de3
+def _table(result, columns):
+    "A table of medians with their quartiles: a row a way; columns: name -> (key, digits)."
+    cell = lambda s, d: f'{s["median"]:,.{d}f} ({s["q1"]:,.{d}f} to {s["q3"]:,.{d}f})'
+    return pd.DataFrame({name: {way: cell(row[key], digits) for way, row in result.items()}
+                         for name, (key, digits) in columns.items()})
+
 def show_comparison(
     result:dict, # what `compare` gave
 ) -> pd.DataFrame: # one row a way
     "The comparison as a table."
-    row = lambda s, k: f'{s["median"]:,.{k}f} ({s["q1"]:,.{k}f} to {s["q3"]:,.{k}f})'
-    columns = {'images/s': ('images_per_s', 1), 'times plain, fp32': ('ratio', 2),
-               'times plain, same precision': ('same', 2)}
-    return pd.DataFrame({name: {way: row(r[k], n) for way, r in result.items()}
-                         for name, (k, n) in columns.items()})
+    return _table(result, {'images/s': ('images_per_s', 1), 'times plain, fp32': ('ratio', 2),
+                           'times plain, same precision': ('same', 2)})
 
 # %% ../nbs/14_benchmark.ipynb #92903f81
 def _captured(step):
     "The parts of a model with the inputs that they get in a forward pass: (part, function, input)."
     m, got = step.model, {}
-    def note(name, f): return lambda mod, inp: got.setdefault(name, []).append((f, inp[0].detach()))
-    hooks = [m.tokenizer.register_forward_pre_hook(note('tokenizer', m.tokenizer))]
+    parts = [('tokenizer', m.tokenizer, m.tokenizer), ('head', m.norm, nn.Sequential(m.norm, m.head))]
     for b in m.blocks:
-        hooks += [b.norm1.register_forward_pre_hook(note('attention',
-                                                         nn.Sequential(b.norm1, b.attn))),
-                  b.norm2.register_forward_pre_hook(note('MLP', nn.Sequential(b.norm2, b.mlp)))]
-    for i in getattr(m, 'interactions', ()):
-        hooks.append(i.register_forward_pre_hook(note('interactions', i)))
-    hooks.append(m.norm.register_forward_pre_hook(note('head', nn.Sequential(m.norm, m.head))))
+        parts += [('attention', b.norm1, nn.Sequential(b.norm1, b.attn)),
+                  ('MLP', b.norm2, nn.Sequential(b.norm2, b.mlp))]
+    parts += [('interactions', i, i) for i in getattr(m, 'interactions', ())]
+    def note(name, f): return lambda mod, inp: got.setdefault(name, []).append((f, inp[0].detach()))
+    hooks = [first.register_forward_pre_hook(note(name, f)) for name, first, f in parts]
     try:
         with torch.no_grad(): m(step.batch[0])
     finally:
@@ -338,10 +341,12 @@ def time_parts(
             with step.autocast(): y = f(x)
             y.backward(torch.ones_like(y))
         return go
+    dropout = exact_dropout(step.model.config['attn_drop']) # as in the whole step
     parts = {name: [work(name, f, x) for f, x in uses] for name, uses in _captured(step).items()}
     ways = {name: lambda uses=uses: [go() for go in uses] for name, uses in parts.items()}
     ways |= {'optimizer': step.opt.step, 'augmentation': step.pictures, 'whole step': step}
-    took = {k: float(np.median(t)) for k, t in take_turns(ways, rounds, n, step.device).items()}
+    with dropout: took = take_turns(ways, rounds, n, step.device)
+    took = {k: float(np.median(t)) for k, t in took.items()}
     whole = took.pop('whole step')
     return took | {'rest': whole - sum(took.values()), 'whole step': whole}
 
@@ -362,7 +367,7 @@ class _Ops(TorchDispatchMode):
         self.count[func.overloadpacket.__name__] += 1
         return func(*args, **kwargs or {})
 
-# for a value
+# operations that wait for a value
 waiting = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal', '_unique2',
            'unique_dim')
 
@@ -380,12 +385,12 @@ def count_graphs(
     *calls, # argument tuples, one a call
 ) -> int: # graphs compiled for all of the calls together
     "How many graphs torch.compile makes of a function. Raises torch's error for a break."
+    from torch._dynamo.testing import CompileCounter
     torch._dynamo.reset()
-    graphs = []
-    compiled = torch.compile(f, fullgraph=True,
-                             backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    counter = CompileCounter()
+    compiled = torch.compile(f, fullgraph=True, backend=counter)
     for args in calls: compiled(*args)
-    return len(graphs)
+    return counter.frame_count
 
 # %% ../nbs/14_benchmark.ipynb #a8e5c76b
 def waits(
@@ -520,7 +525,9 @@ def largest_image(
     step:int=16, # the sides to try are multiples of this many pixels
 ) -> int: # side, pixels; 0 if not even the smallest fits
     "The largest picture whose training step fits, by a polynomial through what was measured."
-    n, kept = np.array([r['tokens'] for r in rows]), np.array([r[way]['kept'] for r in rows])
+    fused = [r for r in rows if r['tokens'] > 128]
+    used = fused if way != 'plain' and len(fused) > 1 else rows
+    n, kept = np.array([r['tokens'] for r in used]), np.array([r[way]['kept'] for r in used])
     fit = np.polyfit(n, kept, 2 if way == 'plain' else 1)
     per_pixel = (n[-1] - 1)/rows[-1]['image_size']**2
     fits = [s for s in range(step, 4096, step) if np.polyval(fit, 1 + per_pixel*s*s)*batch_size
@@ -629,9 +636,8 @@ def compare_augmentation(
             one, many = pillow_pipeline(size, p), Augment(size, AugmentSchedule(1, p))
             ways = {'Pillow': lambda: [one(im) for im in photos], 'here': lambda: many(x, g)}
             took = take_turns(ways, rounds, clock=time.process_time)
-            out[str(p)] = {k: spread(batch_size/t)
-                           for k, t in took.items()} | dict(
-                               ratio=spread(took['Pillow']/took['here']))
+            out[str(p)] = {k: spread(batch_size/t) for k, t in took.items()}
+            out[str(p)]['ratio'] = spread(took['Pillow']/took['here'])
     finally: torch.set_num_threads(threads)
     return out
 
@@ -640,12 +646,9 @@ def show_augmentation(
     result:dict, # what `compare_augmentation` gave
 ) -> pd.DataFrame: # one row a probability
     "The comparison with Pillow as a table."
-    row = lambda s, k: f'{s["median"]:,.{k}f} ({s["q1"]:,.{k}f} to {s["q3"]:,.{k}f})'
-    names = {'Pillow, images/s of a core': ('Pillow', 0), 'here': ('here', 0),
-             'times': ('ratio', 1)}
-    table = pd.DataFrame({n: {f'p = {p}': row(r[k], d) for p, r in result.items()}
-                          for n, (k, d) in names.items()})
-    return table
+    return _table({f'p = {p}': row for p, row in result.items()},
+                  {'Pillow, images/s of a core': ('Pillow', 0), 'here': ('here', 0),
+                   'times': ('ratio', 1)})
 
 # %% ../nbs/14_benchmark.ipynb #e2ca4b3f
 def attention_kernel(
@@ -656,9 +659,10 @@ def attention_kernel(
     "Which attention kernel PyTorch chooses for training a model of the paper's."
     shape = 2, 3, 341, 64                                   # batch head token dim: Ti's first
     q = torch.empty(shape, dtype=dtypes[precision], device=device, requires_grad=True)
-    names = 'plain', 'flash', 'memory-efficient', 'cuDNN'
+    names = dict(FLASH_ATTENTION='flash', EFFICIENT_ATTENTION='memory-efficient',
+                 CUDNN_ATTENTION='cuDNN')
     with exact_dropout(drop): chosen = torch._fused_sdp_choice(q, q, q, None, drop, False)
-    return names[chosen] if 0 <= chosen < len(names) else 'plain'
+    return names.get(SDPBackend(chosen).name, 'plain')
 
 # %% ../nbs/14_benchmark.ipynb #6b8a9500
 def what_to_expect(
@@ -770,9 +774,8 @@ def bench(
     out |= _memory(step)  # before anything else has filled it
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
     out |= _whole_step(step, compile, rounds, n, seed)
-    out['gflop'], out['estimated_bytes'] = 6*count_cost(m)['macs']/1e9, estimate_memory(m.cpu(),
-                                                                                        batch_size,
-                                                                                        precision)
+    out['gflop'] = 6*count_cost(m)['macs']/1e9
+    out['estimated_bytes'] = estimate_memory(m.cpu(), batch_size, precision)
     return out
 
 # %% ../nbs/14_benchmark.ipynb #8504d381
@@ -793,8 +796,9 @@ def print_bench(
     print('\nparts of the step, each alone, forward and backward')
     print(show_parts(r['parts']).to_string())
     gib = lambda b: f'{b/2**30:.2f} GiB'
+    needed = f'{gib(r["estimated_bytes"]["total"])} estimated for the step'
     print(f'\nmemory: {gib(r["peak_bytes"])} at most in a step, {gib(r["idle_bytes"])} before the '
-          f'first; {gib(r["estimated_bytes"]["total"])} estimated for the step')
+          f'first; {needed if r["device"] != "cpu" else needed + " on a GPU"}')
 
 # %% ../nbs/14_benchmark.ipynb #aaef7df2
 def _refuse(device, json, profile, **numbers):

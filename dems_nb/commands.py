@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from fastai.torch_core import default_device, num_distrib, rank_distrib
 from fastcore.docments import docments
-from .model import count_cost, create_model, list_models, shape_ledger
+from .model import _sizes, count_cost, create_model, list_models, shape_ledger
 from .weights import load_model, start_from, write_atomic
 from .datasets import data_folders, dataset_facts, list_datasets
 from .data import get_dls
@@ -27,8 +27,8 @@ from .run import Interrupted, train
 
 # %% ../nbs/16_commands.ipynb #1d805e34
 _released_flag = {'bs': 'batch_size'}  # field of the recipe -> flag of the released code
-_sizes = dict(image_size='32; 256 for a folder of pictures',
-              patch_size="the model's own; 16 for a folder of pictures above 64 pixels")
+_size_notes = dict(image_size='32; 256 for a folder of pictures',
+                   patch_size="the model's own; 16 for a folder of pictures above 64 pixels")
 
 def _add_recipe_flags(
     parser, # an argparse parser or group
@@ -41,7 +41,7 @@ def _add_recipe_flags(
     for field in sorted(fields(Recipe), key=lambda f: f.name in options): # the options last
         flag = f'--{_released_flag.get(field.name, field.name)}'
         default = getattr(usual, field.name)
-        default = _sizes.get(field.name, default)
+        default = _size_notes.get(field.name, default)
         if field.type is bool: default = 'yes' if default else 'no'
         about = f'{notes[field.name]} (default: {default})'.replace('%', '%%')
         kind = dict(type=field.type, metavar=field.name.upper())
@@ -284,6 +284,7 @@ _shape = 'arch', 'dim', 'depth', 'heads', 'patch_sizes'
 
 def _is(name, config):
     "Whether a configuration is that of a named model, whatever its classes and channels."
+    if _sizes[name.partition('_')[2]]['dim'] != config['dim']: return False  # without making it
     sizes = config['in_chans'], config['image_size'], config['patch_sizes'][0]
     try: own = create_model(name, 10, *sizes).config
     except ValueError: return False

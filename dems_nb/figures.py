@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from .trust import name_arguments
 from .augment import Augment, AugmentSchedule
+from .datasets import picture_stats
 from .model import ViT
 
 # %% ../nbs/26_figures.ipynb #778b396f
@@ -23,7 +24,7 @@ def _plain(name): return str(name).replace('$', r'\$')  # to matplotlib a dollar
 
 # %% ../nbs/26_figures.ipynb #d56acafa
 def _small_png(fig, dpi=72, colors=256):
-    "A figure as PNG with a palette, a third of the usual size; the scales' colours stay exact."
+    "A figure as PNG with a palette of 256 colours, a smaller file; the scales' colours stay exact."
     buffer, small = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format='png', dpi=dpi)
     full = Image.open(buffer).convert('RGB')
@@ -41,10 +42,13 @@ def _small_png(fig, dpi=72, colors=256):
 # %% ../nbs/26_figures.ipynb #96f26cf3
 def _as_image(img):
     "A picture as floats 0…1, (1 or 3, height, width). Raises `ValueError` for anything else."
+    if isinstance(img, Image.Image): img = img.convert('L' if img.mode in ('1', 'L') else 'RGB')
     x = img if torch.is_tensor(img) else np.array(img)
-    if not torch.is_tensor(x) and x.dtype.kind not in 'uifb':
-        raise ValueError(f'{img!r} is no image: open the file first')
+    if not torch.is_tensor(x):
+        if x.dtype.kind not in 'uifb': raise ValueError(f'{img!r} is no image: open the file first')
+        if x.dtype.kind == 'u': x = x.astype(np.int64)  # PyTorch cannot compare uint16
     x = torch.as_tensor(x).detach().cpu()
+    if x.dtype == torch.bool: x = x.float()
     if x.ndim == 2: x = x[None]
     if x.ndim == 3 and x.shape[0] not in (1, 3) and x.shape[2] in (1, 3): x = x.movedim(2, 0)
     if x.ndim != 3 or x.shape[0] not in (1, 3) or not x.numel():
@@ -56,9 +60,9 @@ def _as_image(img):
                          '255 or floats from 0 to 1, before they are normalised')
     return x.float()/top
 
-def _image(img, layout, resize=False):
-    "A picture of the layout's size. Raises `ValueError` for another size unless to `resize`."
-    x, S = _as_image(img), layout.image_size
+def _image(img, size, resize=False):
+    "A square picture of a size, pixels. Raises `ValueError` for another unless to `resize`."
+    x, S = _as_image(img), size
     if tuple(x.shape[1:]) == (S, S): return x
     if resize: return F.interpolate(x[None], (S, S), mode='bicubic', antialias=True)[0].clamp(0, 1)
     raise ValueError(f'an image of shape {tuple(x.shape)} does not fit this layout: give '
@@ -78,23 +82,23 @@ def _model_input(model, img, x=None):
     "One normalised image, `x` or of `img`. Raises `ValueError` if the model cannot take it."
     c, S = model.config['in_chans'], model.layout.image_size
     if x is None:
-        img = _image(img, model.layout)
+        img = _image(img, S)
         if len(img) != c:
             raise ValueError(f'the image has {len(img)} channels and the model takes {c}: give one '
                              f'with {c}')
-        recipe = Augment(S, AugmentSchedule(1, in_chans=c))  # knows the mean and the std
-        x = (img[None] - recipe.mean)/recipe.std
+        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in picture_stats(c))
+        x = (img[None] - mean)/std
     if tuple(x.shape) != (1, c, S, S):
         raise ValueError(f'the normalised image has shape {tuple(x.shape)}: give one image, (1, '
                          f'{c}, {S}, {S})')
     return x
 
 def _watch(model, x, modules, look):
-    "One image through the model in eval mode; `look(module, input, output)` at each module."
+    "Logits of images, in eval mode, on the CPU; `look(module, input, output)` at each module."
     p, modes = next(model.parameters()), [(m, m.training) for m in model.modules()]
     hooks = [m.register_forward_hook(look) for m in modules]
     try:
-        with torch.no_grad(): model.eval()(x.to(p.device, p.dtype))
+        with torch.no_grad(): return model.eval()(x.to(p.device, p.dtype)).float().cpu()
     finally:
         for h in hooks: h.remove()
         for m, training in modes: m.training = training
@@ -140,10 +144,16 @@ def show_schedule(
     for e, q, row in zip(epochs, p, low.subplots(len(epochs), n, squeeze=False)):
         drawn = augment.set_epoch(e)(img.expand(n, -1, -1, -1), torch.Generator().manual_seed(seed))
         for ax, d in zip(row, drawn): _show(ax, d.float()/255)
-        row[0].set_ylabel(f'epoch {e}\np = {q:.2f}', fontsize=9)
+        row[0].set_ylabel(f'epoch {e}\njitter {q:.2f}', fontsize=9)
     return fig
 
 # %% ../nbs/26_figures.ipynb #4c5872a6
+def _probabilities(model, images):
+    "What the model gives each class, for each picture: (n, classes), on the CPU."
+    x = torch.cat([_model_input(model, img) for img in images])
+    return torch.cat([_watch(model, part, (), None) for part in x.split(256)]).softmax(1)
+
+# %% ../nbs/26_figures.ipynb #475de9f4
 def show_predictions(
     model:ViT, # any model of this kit
     images, # pictures, uint8 or 0…1 float, (n, in_chans, image_size, image_size)
@@ -151,7 +161,7 @@ def show_predictions(
     classes:list, # class names
     n:int=10, # how many to show
     worst:bool=False, # those with the largest loss first; by default in order
-) -> Figure: # each with its class and probability; framed blue if right, orange if wrong
+) -> Figure: # each with its class and probability; framed blue if right, vermilion if wrong
     "Pictures with the model's answers. Raises `ValueError` if pictures and classes do not fit."
     if len(images) != len(target):
         raise ValueError(f'{len(images)} images and {len(target)} classes: give one each')
@@ -169,15 +179,6 @@ def show_predictions(
         for side in ax.spines.values(): side.set(color=_color(0 if given == true else 4), lw=3)
     for ax in axs.flat[n:]: ax.axis('off')
     return fig
-
-# %% ../nbs/26_figures.ipynb #475de9f4
-def _probabilities(model, images):
-    "What the model gives each class, for each picture: (n, classes), on the CPU."
-    found = []
-    for part in torch.cat([_model_input(model, img) for img in images]).split(256):
-        _watch(model, part, [model.head],
-               lambda m, inp, out: found.append(out.float().softmax(1).cpu()))
-    return torch.cat(found)
 
 # %% ../nbs/26_figures.ipynb #4d93684d
 def show_history(

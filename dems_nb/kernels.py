@@ -63,16 +63,18 @@ def has_bf16(
     return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
 
 # %% ../nbs/12_kernels.ipynb #b6bf0c65
+def _by_convolution(dtype): return dtype == torch.bfloat16 and _here == 'avx512_bf16'
+
 class TokenLinear(nn.Linear):
-    "A linear layer over tokens; in bfloat16 instructions of a CPU's, as a 1×1 convolution."
+    "A linear layer over tokens, as a 1×1 convolution where the CPU itself multiplies bfloat16."
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
-        tuned = _here == 'avx512_bf16' and x.ndim == 3 and tunes_for_cpu(x)
-        if not tuned: return super().forward(x)
-        mixed = torch.is_autocast_enabled('cpu')
+        mixed = x.is_cpu and torch.is_autocast_enabled('cpu')
         dtype = torch.get_autocast_dtype('cpu') if mixed else x.dtype  # what is computed in
-        return self.as_convolution(x) if dtype == torch.bfloat16 else super().forward(x)
+        if _by_convolution(dtype) and x.ndim == 3 and tunes_for_cpu(x):
+            return self.as_convolution(x)
+        return super().forward(x)
     def as_convolution(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
@@ -90,11 +92,12 @@ def keep_mask(
     words = torch.empty((count + 3)//4, dtype=torch.int64).random_(-2**63, None)
     return (words.view(torch.int16)[:count] >= round(65_536*drop) - 32_768).view(shape)
 
-# %% ../nbs/12_kernels.ipynb #d1bdd522
-_few = 128, 512 # so many tokens are few, in float32 and in bfloat16
+# %% ../nbs/12_kernels.ipynb #eb51e9cf
+def _writes_out(tokens, drop, dtype): # the table of attention, where gradients are asked for
+    return bool(drop) or tokens <= (512 if dtype == torch.bfloat16 else 128)
 
 class _Kept(torch.autograd.Function):
-    "What attention keeps on a GPU: queries, keys, values, result, and one number a query."
+    "Keeps what attention keeps on a GPU, to be weighed; its result is whatever lies in memory."
     @staticmethod
     def forward(ctx, q, k, v):
         out = torch.empty_like(q)
@@ -112,10 +115,9 @@ def attention(
     if _chosen == 'plain':
         weights = (q @ k.mT/q.shape[-1]**.5).softmax(-1)
         return F.dropout(weights, drop) @ v
-    few = q.shape[2] <= _few[q.dtype == torch.bfloat16]
-    if not (tunes_for_cpu(q) and q.requires_grad and (few or drop)):
+    if not (tunes_for_cpu(q) and q.requires_grad and _writes_out(q.shape[2], drop, q.dtype)):
         return F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
-    weights = (q*q.shape[-1]**-.5 @ k.mT).softmax(-1)
+    weights = (q*q.shape[-1]**-.5 @ k.mT).softmax(-1)  # the root into q: smaller than the table
     if not drop: return weights @ v
     if torch.compiler.is_compiling(): return F.dropout(weights, drop) @ v
     return torch.where(keep_mask(weights.shape, drop), weights, 0.) @ (v/(1 - drop))
@@ -139,12 +141,10 @@ def explain_path(
 ) -> dict: # what -> the way it is computed on this CPU, and why
     "The ways that a model takes on this CPU, in words."
     if _chosen != 'auto': return {'everything': f'{_chosen}, as `use_path` says'}
-    most = _few[half]
-    number = 'bfloat16' if half else 'float32'
+    dtype = torch.bfloat16 if half else torch.float32
     if drop: training = 'written out, since the fused kernel has no dropout'
-    elif tokens <= most: training = f'written out, {tokens} tokens being few (up to {most})'
-    else: training = f'fused, {tokens} tokens being many (above {most})'
-    linear = 'plain'
-    if half and _here == 'avx512_bf16': linear = 'as 1×1 convolutions'
-    return {'linear layers': f'{linear}, in {number} on {_here}',
+    elif _writes_out(tokens, drop, dtype): training = f'written out, {tokens} tokens being few'
+    else: training = f'fused, {tokens} tokens being many'
+    linear = 'as 1×1 convolutions' if _by_convolution(dtype) else 'plain'
+    return {'linear layers': f'{linear}, in {str(dtype).removeprefix("torch.")} on {_here}',
             'attention, training': training, 'attention, scoring': 'fused'}

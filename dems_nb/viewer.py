@@ -123,11 +123,10 @@ def _middle_token(layout):
 
 def _answer(model, x, classes):
     "What the model says of one normalised picture, in a sentence."
-    seen = []
-    _watch(model, x, [model.head], lambda m, inp, out: seen.append(out[0].float().softmax(0).cpu()))
-    best = int(seen[0].argmax())
+    prob = _watch(model, x, (), None)[0].softmax(0)
+    best = int(prob.argmax())
     name = f'class {best}' if classes is None else classes[best]
-    return f'The model’s answer: {name}, {seen[0][best]:.1%}'.replace('%', ' %')
+    return f'The model’s answer: {name}, {prob[best]:.1%}'.replace('%', ' %')
 
 # %% ../nbs/11_viewer.ipynb #0044776f
 def view_tokens(
@@ -140,7 +139,7 @@ def view_tokens(
     classes:list=None, # class names, for the model's answer; by default numbers
 ) -> TokenViewer: # displays itself as the last line of a cell
     "Point at a token and see its kin. Raises `IndexError` for a position out of range."
-    img = _image(img, layout, resize)
+    img = _image(img, layout.image_size, resize)
     if model is not None and model.layout != layout:
         raise ValueError(f'the model has {model.layout} and not {layout}: give model.layout')
     if position is None: position = _middle_token(layout)
@@ -213,7 +212,7 @@ def _choices(model, images, labels, classes):
         raise ValueError('images is empty: give at least one picture, or leave it out')
     if labels is not None and len(labels) != len(images):
         raise ValueError(f'{len(images)} images and {len(labels)} labels: give one each')
-    bytes_ = [(255*_image(img, model.layout)).round().byte() for img in images]
+    bytes_ = [(255*_image(img, model.layout.image_size)).round().byte() for img in images]
     for img in bytes_:
         if len(img) != channels:
             raise ValueError(f'an image has {len(img)} channels and the model takes {channels}: '

@@ -43,7 +43,7 @@ def show_scales(
     resize:bool=False, # resize a picture of another size
 ) -> Figure: # a panel for each scale
     "The picture as each scale cuts it. Raises `ValueError` for a picture that does not fit."
-    img = _image(img, layout, resize)
+    img = _image(img, layout.image_size, resize)
     fig, axs = _row_of_panels(len(layout.grids))
     for k, (ax, p, g) in enumerate(zip(axs, layout.patch_sizes, layout.grids)):
         _panel(ax, img, layout, k, lw=1.2)
@@ -58,7 +58,8 @@ def show_correspondence(
     resize:bool=False, # resize a picture of another size
 ) -> Figure: # a panel for each scale
     "One token and all that see the same pixels. Raises `IndexError` for a position out of range."
-    linked, img, scale = layout.linked(position), _image(img, layout, resize), layout.scale
+    linked, scale = layout.linked(position), layout.scale
+    img = _image(img, layout.image_size, resize)
     fig, axs = _row_of_panels(len(layout.grids))
     for k, ax in enumerate(axs):
         _panel(ax, img, layout, k)
@@ -239,7 +240,7 @@ def show_mixing(
     fig = plt.figure(figsize=(2.4*len(layout.grids) + .4, 7), layout='constrained')
     top, low = fig.subfigures(2, 1, height_ratios=(2.4, 4.6))
     shares = _shares(rows.T, layout.scale)
-    _show_painted(top, layout, _image(img, layout), rows[chosen], shares[:, chosen])
+    _show_painted(top, layout, _image(img, layout.image_size), rows[chosen], shares[:, chosen])
     top.suptitle(_mixing_title(Ds[which], which, region, chosen, model.config['mix_before'][which]),
                  fontsize=10)
     matrix, *under = low.subplots(3, 1, height_ratios=(3, 1, 1))
@@ -339,7 +340,7 @@ def show_provenance(
     "Where a later token came from, on the pixels. Raises `IndexError` for a token out of range."
     layout, P = model.layout, provenance(model, img, blocks, attention, x=x)
     _check_token(token, len(P), attention)
-    img, w = _image(img, layout), P[token, 1:]
+    img, w = _image(img, layout.image_size), P[token, 1:]
     fig, axs = _row_of_panels(len(layout.grids) + 2)
     _show(axs[0], img); _paint(axs[1:-1], layout, w, img); _show_spread(axs[-1], layout, w)
     even = torch.bincount(layout.scale)/layout.n_tokens

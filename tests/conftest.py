@@ -1,4 +1,4 @@
-import json, os, pytest, subprocess, sys, torch
+import json, os, pytest, socket, subprocess, sys, time, torch
 from pathlib import Path
 
 tests = Path(__file__).parent
@@ -7,6 +7,8 @@ import build as stand_in
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'cuda: needs a CUDA device; skipped without one')
+    config.addinivalue_line('markers', 'slow: once a week and before a release: '
+                                       'make test SLOW=1')
     config.addinivalue_line('markers', 'fake_cuda: runs on the stand-in for CUDA; skipped where '
                                        'that cannot be built')
 
@@ -17,6 +19,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f'no stand-in for CUDA: {reason}'))
         if item.get_closest_marker('cuda') and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason='no CUDA device here'))
+        if item.get_closest_marker('slow') and not os.environ.get('DEMS_SLOW'):
+            item.add_marker(pytest.mark.skip(reason='slow: make test SLOW=1'))
 
 @pytest.fixture(scope='session')
 def fake_cuda():
@@ -30,19 +34,49 @@ def fake_cuda():
         return done.stdout
     return run
 
+GROUPS = [('runs', 'H100'), ('recipes', 'H100'), ('auto', 'T4'), ('two_cards', 'H100')]
+
+def start_group(fake_cuda, group, card, folder):
+    "Play the scenes of a group in a process of their own, those of two cards in two processes."
+    if group != 'two_cards': return fake_cuda('tests/fake_cuda/scenes.py', group, card=card)
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    return fake_cuda('-m', 'torch.distributed.run', '--nproc_per_node', 2, '--master_port', port,
+                     'tests/fake_cuda/scenes.py', group, folder/'two', cards=2,
+                     ACCELERATE_MIXED_PRECISION='fp16')
+
 @pytest.fixture(scope='session')
-def scene(fake_cuda, tmp_path_factory):
-    "What a scene gave, of a group on a card. A group runs once, for whoever asks first."
-    from filelock import FileLock
+def scenes(fake_cuda, tmp_path_factory):
+    """What each process of a group on a card saw: a list of scene -> values. A group is played once,
+    for whoever asks first; who would have to wait for it plays another in the meantime."""
+    from filelock import FileLock, Timeout
     folder = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent
+    file = lambda group, card: folder/f'scenes-{group}-{card}.json'
+    def try_to_play(group, card):
+        "Whether it is there, or was played now; False if another process is at it."
+        to = file(group, card)
+        try:
+            with FileLock(to.with_suffix('.lock'), timeout=0):
+                if not to.exists():
+                    said = start_group(fake_cuda, group, card, folder).splitlines()
+                    seen = [json.loads(line) for line in said if line.startswith('{')]
+                    to.write_text(json.dumps(seen))
+                return True
+        except Timeout: return False
+    def play(group, card='H100'):
+        while not try_to_play(group, card):
+            left = [other for other in GROUPS if not file(*other).exists()]
+            any(try_to_play(*other) for other in left) or time.sleep(.2)
+        return json.loads(file(group, card).read_text())
+    return play
+
+@pytest.fixture(scope='session')
+def scene(scenes):
+    "What a scene gave, of a group on a card."
     def play(name, group, card='H100'):
-        file = folder/f'scenes-{group}-{card}.json'
-        with FileLock(file.with_suffix('.lock')):
-            if not file.exists():
-                said = fake_cuda('tests/fake_cuda/scenes.py', group, card=card)
-                file.write_text(said.strip().splitlines()[-1])
-        seen = json.loads(file.read_text())[name]
+        seen = scenes(group, card)[-1][name]
         assert 'error' not in seen or not seen['error'].startswith('Traceback'), seen['error']
         return seen
     return play

@@ -1,20 +1,16 @@
 "The commands as a shell sees them: exit status, and one line for a mistake."
-import os, subprocess, sys
-from pathlib import Path
+import shell
 
-root = Path(__file__).parent.parent
-def script(name, *flags, cwd):
+def script(name, *flags, cwd, fresh=False):
     "A console script, as setuptools writes it: what the function returns is the exit status."
-    code = (f'import sys; from dems_nb.commands import {name}; sys.argv = ["x", *{list(flags)!r}]; '
+    code = (f'import sys; from dems_nb.commands import {name}; sys.argv[0] = "x"; '
             f'sys.exit({name}())')
-    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd,
-                          env={**os.environ, 'PYTHONPATH': str(root)}, capture_output=True,
-                          text=True)
+    return shell.run(code, *flags, cwd=cwd, fresh=fresh)
 
 def test_exit_status(tmp_path):
     flags = ('--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 1 '
              '--batch_size 32 --device cpu --output_dir run'.split())
-    good = script('pretrain', *flags, cwd=tmp_path)
+    good = script('pretrain', *flags, cwd=tmp_path, fresh=True)
     assert good.returncode == 0 and 'last epoch:' in good.stdout, good.stderr
     again = script('pretrain', *flags, cwd=tmp_path)
     assert (again.returncode == 2 and 'already holds a run' in again.stderr
@@ -27,15 +23,12 @@ def test_exit_status(tmp_path):
 
 def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
-    (tmp_path/'dems_demo').write_text('import sys\nfrom dems_nb.demo import main\nif __name__ == '
-                                      '"__main__": sys.exit(main())\n')
     for flags, said in (('--epochs 0', 'epochs is 0'),
                         ('--finetune_epochs -1', '--finetune_epochs is -1'),
                         ('--device gpu', 'gpu')):
-        done = subprocess.run([sys.executable, '-W', 'ignore', tmp_path/'dems_demo',
-                               *flags.split()], cwd=here,
-                              env={**os.environ, 'PYTHONPATH': str(root)},
-                              capture_output=True, text=True, timeout=600)
+        code = ('import sys; from dems_nb.demo import main; sys.argv[0] = "dems_demo"\n'
+                'if __name__ == "__main__": sys.exit(main())')
+        done = shell.run(code, *flags.split(), cwd=here)
         assert done.returncode == 2 and done.stderr.startswith(
             'dems_demo: error: ') and said in done.stderr and done.stderr.count(
                 '\n') == 1, done.stderr

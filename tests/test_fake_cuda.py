@@ -3,7 +3,7 @@
 What is looked at is everything but numbers: that nothing raises, that nothing is on the wrong
 device, which precision and which kernel is chosen, and that no training step waits for the device.
 """
-import json, os, pytest, re, socket, torch, types
+import json, pytest, re, torch, types
 from pathlib import Path
 from dems_nb import loop
 
@@ -113,7 +113,7 @@ def test_batches_of_other_sizes(scene):
     assert scene('graphs', 'runs')['batches'] == {'None': [1, 1, 2, 3, 3, 3],
                                                   'True': [1, 1, 2, 2, 2, 2]}
 
-@pytest.mark.skipif(not os.environ.get('DEMS_SLOW'), reason='two minutes: set DEMS_SLOW=1')
+@pytest.mark.slow
 def test_two_blocks_through_inductor(scene): assert scene('inductor', 'inductor')['TRITON'] > 100
 
 # ---- pictures, commands
@@ -121,28 +121,33 @@ def test_pictures_of_a_model_on_the_card(scene):
     seen = scene('pictures', 'runs')
     assert seen['shape'] == [17, 85] and len(seen['shown']) == 4
 
-def test_the_doctor(fake_cuda):
-    code = 'import kit; from dems_nb.commands import doctor; doctor()'
-    said = fake_cuda('-c', code, '--data_path', 'nowhere', card='T4')
+def test_the_doctor(scene):
+    said = scene('doctor', 'auto', 'T4')['said']
     assert re.search(r'\[OK\] +GPU 0: stand-in for a T4', said)
     assert '[FAIL] GPU 0 bfloat16' in said
     assert 'to expect, attention, fp16: ' in said and 'to expect, dems_small, batch 256: ' in said
     assert 'everything that is required works' in said
 
 # ---- the half hour, in small
-def dry(fake_cuda, script, *flags, code=0, **kw):
-    "A script of bench/ on the stand-in, where numbers are no concern."
-    run = ('import kit, runpy, sys; sys.argv.pop(0); '
-           'runpy.run_path(sys.argv[0], run_name="__main__")')
-    return fake_cuda('-c', run, f'bench/{script}', *flags, code=code, **kw)
+DRY = '''import json, kit, runpy, sys
+for command in json.loads(sys.argv[1]):
+    sys.argv = command
+    try: runpy.run_path(command[0], run_name='__main__')
+    except SystemExit as e: print('\\nexit status', e.code or 0)
+    else: print('\\nexit status 0')'''
+def dry(fake_cuda, script, *calls, **kw):
+    "A script of bench/ on the stand-in, where numbers are no concern: what it says, each status."
+    commands = [[f'bench/{script}', *map(str, flags)] for flags in calls]
+    said = fake_cuda('-c', DRY, json.dumps(commands), **kw)
+    return said, [int(n) for n in re.findall(r'^exit status (\d+)$', said, re.M)]
 
 def test_the_battery_runs_and_goes_on(fake_cuda, tmp_path):
-    "In two commands, of which the first has no time; compiled elsewhere, here eager."
+    "Of two commands the first has no time; compiled elsewhere, here eager."
     file = tmp_path/'b.json'
     flags = ('dems_nano --dataset sample --n_train 320 --holdout 60 --batch_size 64 --rounds 1 '
              f'--steps 1 --eager --parts waits memory ways step epoch --out {file}').split()
-    dry(fake_cuda, 'battery.py', *flags, '--minutes', 0, code=3)
-    dry(fake_cuda, 'battery.py', *flags)
+    _, status = dry(fake_cuda, 'battery.py', [*flags, '--minutes', 0], flags)
+    assert status == [3, 0]
     done = json.loads(file.read_text())
     own = done['dems_nano']
     assert done['failed'] == {} and own['machine']['device'] == 'stand-in for an H100'
@@ -152,22 +157,17 @@ def test_the_battery_runs_and_goes_on(fake_cuda, tmp_path):
 def test_the_pair_on_a_card_in_one_call(fake_cuda, tmp_path):
     flags = ('pair --models dems_nano vit_nano --dataset sample --n_train 130 --holdout 60 '
              f'--batch_size 64 --minutes .5 --eager --out {tmp_path}').split()
-    said = dry(fake_cuda, 'runs.py', *flags, '--slice', 5)
+    said, status = dry(fake_cuda, 'runs.py', [*flags, '--slice', 5])
+    assert status == [0]
     back = sorted(p.name for p in (tmp_path/'back').iterdir())
     assert back == ['dems_nano-s0', 'ledger', 'vit_nano-s0'] and said.count(': done') == 2
 
 # ---- several cards
-@pytest.fixture(scope='module')
-def two(fake_cuda, tmp_path_factory):
+@pytest.fixture
+def two(scenes):
     "What each of two processes saw."
     pytest.importorskip('accelerate', reason='several processes need accelerate')
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = str(s.getsockname()[1])
-    said = fake_cuda('-m', 'torch.distributed.run', '--nproc_per_node', 2, '--master_port', port,
-                     'tests/fake_cuda/scenes.py', 'two_cards', tmp_path_factory.mktemp('two'),
-                     cards=2, ACCELERATE_MIXED_PRECISION='fp16')
-    return [json.loads(l) for l in said.splitlines() if l.startswith('{')]
+    return scenes('two_cards')
 
 def test_the_second_cards_clock(two): assert two[0]['second_card'] == ['cuda:1', 'cuda:1']
 

@@ -86,9 +86,9 @@ def test_the_same_picture_in_every_form(c):
     rows = img.movedim(0, 2).numpy()
     forms = [img, img.float()/255, img.int(), rows,
              Image.fromarray(rows.squeeze())] + ([img[0]] if c == 1 else [])
-    for f in forms: assert torch.allclose(figures._image(f, TokenLayout()), img.float()/255)
+    for f in forms: assert torch.allclose(figures._image(f, 32), img.float()/255)
     assert img.dtype == torch.uint8 and img.equal(
-        (255*figures._image(img, TokenLayout())).round().byte())
+        (255*figures._image(img, 32)).round().byte())
 
 def test_resize_only_when_asked():
     big = picture(64, 3)
@@ -351,7 +351,7 @@ def test_the_schedule_shows_what_the_augmentation_does(c):
         for ax, w in zip(row, want):
             assert np.allclose(np.asarray(ax.images[0].get_array())*255, w.movedim(0, 2).squeeze(2),
                                atol=1e-3)
-        assert row[0].get_ylabel() == f'epoch {e}\np = {schedule(e)[0]:.2f}'
+        assert row[0].get_ylabel() == f'epoch {e}\njitter {schedule(e)[0]:.2f}'
     curves = fig.subfigs[0].axes[0].lines[:3]
     assert [l.get_label() for l in curves] == ['jitter', 'grey', 'solarise']
     for i, l in enumerate(curves):

@@ -1,6 +1,7 @@
 """What is played with the stand-in, each scene in a process of its own: a function that returns
 plain values. `python scenes.py GROUP` prints them as JSON on the last line: scene -> values."""
-import json, sys, tempfile, time, traceback
+import io, json, sys, tempfile, time, traceback
+from contextlib import redirect_stdout
 from pathlib import Path
 import torch
 from kit import (Callback, Interrupted, NoWaits, Recipe, Steps, StopAt, create_model, evaluate,
@@ -294,6 +295,12 @@ def expected():
     from dems_nb.benchmark import what_to_expect
     return what_to_expect('cuda', ('dems_nano',))
 
+def doctor():
+    "What `dems_doctor` says of this card."
+    from dems_nb.commands import doctor
+    with redirect_stdout(io.StringIO()) as said: doctor(['--data_path', 'nowhere'])
+    return dict(said=said.getvalue())
+
 def second_card():
     "The events of a measurement on the second card are recorded on it."
     from dems_nb import benchmark as B
@@ -307,7 +314,7 @@ def second_card():
     finally: torch.cuda.Event = event
     return cards
 
-groups = dict(recipes=[recipes], auto=[auto, kernels, fits, expected],
+groups = dict(recipes=[recipes], auto=[auto, kernels, fits, expected, doctor],
               runs=[resume, other_precision, clip, stages, float64, graphs, kernels, pictures,
                     memory, expected, cudnn],
               inductor=[inductor], two_cards=[second_card, two_cards])
