@@ -18,6 +18,19 @@ sys.path.insert(0, str(root))
 ISA = dict(ATEN_CPU_CAPABILITY='avx2', ONEDNN_MAX_CPU_ISA='AVX2', MKL_ENABLE_INSTRUCTIONS='AVX2')
 sizes = {'dems_tiny': 32, 'dems_nano': 64}      # model -> images a step
 
+def as_asked():
+    "Begin anew if PyTorch is to act as on another CPU: it looks when it is imported."
+    if '--isa' in sys.argv and sys.argv[sys.argv.index('--isa') + 1:][:1] == ['avx2']:
+        if any(os.environ.get(k) != v for k, v in ISA.items()):
+            os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ISA})
+
+if __name__ == '__main__': as_asked()
+import torch
+from dems_nb import benchmark as B
+from dems_nb.kernels import has_bf16, processor
+from dems_nb.model import create_model
+from dems_nb.weights import write_atomic
+
 def created(name, **kw):
     "A model as the recipe trains it, from seed 0."
     torch.manual_seed(0)
@@ -135,12 +148,5 @@ if __name__ == '__main__':
     p.add_argument('--threads', type=int, help="by default PyTorch's choice")
     p.add_argument('--isa', choices=['own', 'avx2'], default='own')
     flags = p.parse_args()
-    if flags.isa == 'avx2' and any(os.environ.get(k) != v for k, v in ISA.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ISA})
-    import torch
-    from dems_nb import benchmark as B
-    from dems_nb.kernels import has_bf16, processor
-    from dems_nb.model import create_model
-    from dems_nb.weights import write_atomic
     if flags.threads: torch.set_num_threads(flags.threads)
     main(flags)
