@@ -142,6 +142,28 @@ def test_mixing_weights_are_those_of_the_forward_pass():
                     assert torch.allclose(d[r].T @ X, s[0, 1:].view(4, -1, 16)[r], atol=1e-5)
             s = block(s)
 
+def test_rollout_is_a_sum_over_all_ways():
+    "A loop for each sum: attention and mixing as matrices of numbers, one after the other."
+    model, x = untidy(seed=1), torch.randn(1, 1, 8, 8)
+    def product(W, P):
+        return [[sum(W[t][u]*P[u][s] for u in range(len(P))) for s in range(21)]
+                for t in range(len(W))]
+    def as_matrix(D): # of all regions, and the class token: (later, before)
+        R, T, L = D.shape
+        W = torch.zeros(1 + R*L, 1 + R*T)
+        W[0, 0] = 1
+        for r in range(R):
+            for l in range(L):
+                for u in range(T): W[1 + r*L + l, 1 + r*T + u] = D[r, u, l]
+        return W.tolist()
+    P, Ds = torch.eye(21).tolist(), mixing_weights(model, x)    # the class token and 20 others
+    for k, A in enumerate(attention_weights(model, x), 1):
+        if k in (2, 3): P = product(as_matrix(Ds[k - 2]), P)
+        P = product((.5*A.mean(0) + .5*torch.eye(len(P))).tolist(), P)
+    rolled = provenance(model, None, attention=True, x=x)
+    assert torch.allclose(rolled, torch.tensor(P), atol=1e-6)
+    assert torch.allclose(rolled.sum(1), torch.ones(9), atol=1e-5)
+
 def test_looking_leaves_the_model_as_it_was():
     model, x = untidy(), torch.randn(1, 1, 8, 8)
     model.train(); model.blocks[1].eval()
