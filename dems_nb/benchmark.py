@@ -315,7 +315,8 @@ def show_comparison(
 def _captured(step):
     "The parts of a model with the inputs that they get in a forward pass: (part, function, input)."
     m, got = step.model, {}
-    parts = [('tokenizer', m.tokenizer, m.tokenizer), ('head', m.norm, nn.Sequential(m.norm, m.head))]
+    parts = [('tokenizer', m.tokenizer, m.tokenizer),
+             ('head', m.norm, nn.Sequential(m.norm, m.head))]
     for b in m.blocks:
         parts += [('attention', b.norm1, nn.Sequential(b.norm1, b.attn)),
                   ('MLP', b.norm2, nn.Sequential(b.norm2, b.mlp))]

@@ -96,8 +96,8 @@ def show_sequence(
     "The order in which tokens are read. Raises `ValueError` for a model of another layout."
     if model is not None and model.layout != layout:
         raise ValueError(f'the model has {model.layout} and not {layout}: give model.layout')
-    R, T, mixed = layout.n_regions, layout.tokens_per_region, model.config.get('n_mixed',
-                                                                               ()) if model else ()
+    R, T = layout.n_regions, layout.tokens_per_region
+    mixed = model.config.get('n_mixed', ()) if model else ()
     height = 1.1 + .9*len(mixed)
     fig, axs = plt.subplots(1 + len(mixed), 1, figsize=(10, height), layout='constrained',
                             squeeze=False)
@@ -138,15 +138,15 @@ def _shares(w, scale):
     return torch.stack([w[scale == k].sum(0) for k in range(int(scale.max()) + 1)])
 
 def _mix_rows(P, D):
-    "One interaction's step: rows of P are tokens, class token first; D is (region, token, mixed)."
+    "One interaction: rows of P say what is in each token, class token first; so they do after it."
     rows = P[1:].view(len(D), -1, P.shape[1])  # region token origin
     return torch.cat([P[:1], (D.transpose(1, 2) @ rows).flatten(0, 1)])
 
 def _paint(axs, layout, weights, img, most=None):
     "Fill each scale's tokens in a panel by their weight; `most` is full (default: per panel)."
-    scale = layout.scale
+    scale, faint = layout.scale, .7 + .3*img    # so that a colour looks the same on black and white
     for k, ax in enumerate(axs):
-        _panel(ax, img, layout, k, lw=.3)
+        _panel(ax, faint, layout, k, lw=.3)
         top = float(weights[scale == k].max() if most is None else most) or 1.
         for p in ((scale == k) & (weights > 1e-4*top)).nonzero().flatten().tolist():
             _fill(ax, layout, p, k, ec='none', alpha=min(1., .9*float(weights[p])/top))
@@ -162,6 +162,7 @@ def _which(model, which, region):
                          'goes in as x=')
     if region is not None and not 0 <= region < R:
         raise IndexError(f'region is {region}: give one from 0 to {R - 1}')
+
 
 
 # %% ../nbs/08_visualize.ipynb #1f1fe562
@@ -275,8 +276,8 @@ def _follow(model, x, attention=False, residual=.5):
         else: Ds.append(m.weights(inp[0])[0].float().cpu())
     interactions = getattr(model, 'interactions', ())
     _watch(model, x, [*of, *interactions], look)
-    before, P = dict(zip(model.config.get('mix_before', ()),
-                         Ds)), torch.eye(1 + model.layout.n_tokens)
+    before = dict(zip(model.config.get('mix_before', ()), Ds))
+    P = torch.eye(1 + model.layout.n_tokens)
     yield P
     for k in range(1, 1 + len(model.blocks)):
         if k in before: P = _mix_rows(P, before[k])
@@ -315,8 +316,10 @@ def _spread(layout, weights):
 def _show_spread(ax, layout, weights):
     "The weight of each pixel, in one colour scale that starts at 0."
     S = layout.image_size
-    ax.imshow(_spread(layout, weights).numpy(), cmap='viridis', vmin=0, extent=(0, S, S, 0))
+    shown = ax.imshow(100*_spread(layout, weights).numpy(), cmap='viridis', vmin=0,
+                      extent=(0, S, S, 0))
     ax.set(xticks=[], yticks=[])
+    ax.figure.colorbar(shown, ax=ax, location='bottom', shrink=.8, label='weight of a pixel, %')
 
 def _check_token(token, n, attention):
     "Raise if there is no such later token, or nothing to say of it."

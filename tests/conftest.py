@@ -48,8 +48,8 @@ def start_group(fake_cuda, group, card, folder):
 
 @pytest.fixture(scope='session')
 def scenes(fake_cuda, tmp_path_factory):
-    """What each process of a group on a card saw: a list of scene -> values. A group is played once,
-    for whoever asks first; who would have to wait for it plays another in the meantime."""
+    """What each process of a group on a card saw: a list of scene -> values. A group is played once
+    for all; who would have to wait for it plays another in the meantime."""
     from filelock import FileLock, Timeout
     folder = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ: folder = folder.parent

@@ -129,7 +129,7 @@ may = {'layout': [], 'tokenizer': ['layout'], 'interaction': [], 'kernels': [],
        'learner': ['layout', 'model', 'datasets', 'data', 'augment', 'results', 'loop',
                    'recipes'],
        'run': ['model', 'weights', 'data', 'learner'],
-       'figures': ['model', 'augment'], 'visualize': ['layout', 'model', 'figures'],
+       'figures': ['model', 'augment', 'datasets'], 'visualize': ['layout', 'model', 'figures'],
        'viewer': None, 'classifier': None,
        'studies': None, 'commands': None, 'demo': None,
        'benchmark': ['tokenizer', 'model', 'kernels', 'weights', 'augment', 'learner', 'run']}

@@ -350,7 +350,7 @@ def test_show_provenance_paints_the_row(token, attention):
         for x in range(8):
             for p, (x0, y0, x1, y1) in enumerate(layout.boxes.tolist()):
                 if x0 <= x < x1 and y0 <= y < y1: heat[y, x] += w[p]/((x1 - x0)*(y1 - y0))
-    assert np.allclose(fig.axes[-1].images[0].get_array(), heat, atol=1e-6)
+    assert np.allclose(fig.axes[-2].images[0].get_array(), 100*heat, atol=1e-4)
 
 def test_show_provenance_refuses():
     with pytest.raises(IndexError,
