@@ -151,7 +151,9 @@ def _dry_run(recipe, data_path, valid_pct=None, device=None):
     print(f'{images:,} images seen in {recipe.epochs} epochs, {steps:,} steps: {pflop:,.3g} PFLOP, '
           'forward and backward')
     print(_time_needed(model, recipe, images, device))
-    print('\n' + shape_ledger(model, recipe.bs).to_string(index=False))
+    ledger = shape_ledger(model)             # of one image: a whole batch would take its time
+    ledger['sizes'] = [(recipe.bs, *sizes[1:]) for sizes in ledger['sizes']]
+    print('\n' + ledger.to_string(index=False))
 
 # %% ../nbs/16_commands.ipynb #db2e2ea6
 def tensorboard_callback(
