@@ -266,13 +266,13 @@ def close(self:RunFolder):
     if self.path != self.home: _remove_new(self.home)
     if self.lock is None: return
     (self.home/_holder).unlink(missing_ok=True)
+    refused = not self.begun                                              # before it began
+    if refused and self.new_lock and os.name == 'posix': (self.home/_lock).unlink(missing_ok=True)
     self.lock.release()
     self.lock = None
-    if self.begun: return
-    if self.new_lock: (self.home/_lock).unlink(missing_ok=True)           # refused before it began
-    if self.made:
-        try: self.home.rmdir()
-        except OSError: pass
+    if refused and self.new_lock and os.name != 'posix': (self.home/_lock).unlink(missing_ok=True)
+    if refused and self.made:
+        with suppress(OSError): self.home.rmdir()
 
 def _remove_new(home):
     "Remove the folder of a new run that never came to replace the old one."
@@ -301,6 +301,10 @@ def check(self:RunFolder,
         self.replaces = bool(present)
         return
     path = self.checkpoint if resume is True else Path(resume)
+    if present and self.home.resolve() not in path.resolve().parents:
+        raise FileExistsError(f'{self.home} holds a run, and {path} is of another: give '
+                              'resume=True to go on with the one that is there, or a folder '
+                              'without a run')
     if resume is True and not path.exists(): return                       # nothing there yet: begin
     tensors, notes = read_checkpoint(path)
     _check_notes(path, tensors, notes)

@@ -67,9 +67,15 @@ class ScoreOnlyLast(Callback):
         if not self.last: self.learn.dl = self.dls.valid.new(self.dls.valid.dataset[:1])
     def after_validate(self):
         if not self.last: self.recorder.log[-2] = self.recorder.log[-1] = math.nan
+    def before_fit(self):
+        if hasattr(self.learn, 'epoch_log'): self.learn.add_cb(_LastRow())
+
+class _LastRow(Callback):
+    "Leave the last row of the log alone, and the Learner, when the checkpoint has them all."
+    order = 62
     def after_fit(self):
-        if hasattr(self.learn, 'epoch_log'):
-            self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]
+        self.learn.epoch_log.rows = self.learn.epoch_log.rows[-1:]
+        self.learn.remove_cb(self)
 
 # %% ../nbs/18_studies.ipynb #373f414e
 class FewerScalesViT(DEMSViT):
@@ -123,7 +129,8 @@ def start_mixing(
 
 # %% ../nbs/18_studies.ipynb #77c6946d
 def _nano(recipe, n_classes, in_chans, **kw):
-    return create_model(recipe.model, n_classes, in_chans, recipe.image_size, **kw)
+    own = dict(patch_size=recipe.patch_size, drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
+    return create_model(recipe.model, n_classes, in_chans, recipe.image_size, **own | kw)
 
 def _changed(cls, recipe, n_classes, in_chans, *args):
     c = {k: v for k, v in _nano(recipe, n_classes, in_chans).config.items() if k != 'arch'}
@@ -232,8 +239,13 @@ def chosen_lr(
     if not tuned: raise ValueError(f'{study} has no tuning runs of {model}: run them first')
     sizes = sorted({r['recipe']['n_train'] for r in tuned})
     size = max([s for s in sizes if s <= n], default=sizes[0])
-    return max((r for r in tuned if r['recipe']['n_train'] == size),
-               key=lambda r: r['accuracy'])['recipe']['lr']
+    return _best_lr([r for r in tuned if r['recipe']['n_train'] == size], f'{study} of {model}')
+
+def _best_lr(tuned, what):
+    "The learning rate of the best of some tuning runs. `ValueError` if one of the grid is missing."
+    missing = sorted(set(lr_grid) - {r['recipe']['lr'] for r in tuned})
+    if missing: raise ValueError(f'{what}: learning rates not tuned yet: {missing}')
+    return max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
 
 # %% ../nbs/18_studies.ipynb #b31dd87c
 def _compare(rows, study, dataset, sizes, images, seeds):
@@ -311,7 +323,7 @@ def _tuned_lr(rows, study, model, variant):
     tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune'
              and r['variant'] == variant
              and r['recipe']['model'] == model]
-    return max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
+    return _best_lr(tuned, f'{study} of {model}, {variant}')
 
 def positions(
     rows:list, # of the ledger so far
@@ -514,14 +526,17 @@ def run_study(
             raise ValueError(f'unknown study {n!r}: the known ones are {", ".join(studies)}')
     failed = []
     for n in names:
+        lost = []                                                       # runs of this study
         while True:
             planned = studies[n](read_ledger(out), **changes)
             if not planned and not failed:
+                first = 'data_efficiency' if n == 'ablations' else 'positions'
                 raise ValueError(f'{n} has nothing to run yet: it takes the learning rate that '
-                                 f'data_efficiency finds, so run dems_study data_efficiency first')
-            plans = [p for p in planned if p.name not in failed]
+                                 f'{first} finds, so run dems_study {first} first')
+            plans = [p for p in planned if p.name not in lost]
             if not _pending(plans, read_ledger(out)): break
-            failed += run_plans(plans, out, processes, threads, root, say, runs)
+            lost += run_plans(plans, out, processes, threads, root, say, runs)
+        failed += lost
     return failed
 
 # %% ../nbs/18_studies.ipynb #ec38b942

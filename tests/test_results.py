@@ -289,6 +289,31 @@ def test_a_resumed_run_has_the_losses_of_all_its_epochs(tmp_path):
     whole = R.read_row(S.run_planned(plan, tmp_path/'b'))
     assert stopped['train_losses'] == whole['train_losses'] and stopped['loss'] == whole['loss']
 
+def test_a_finished_run_whose_row_is_lost_gives_it_again(tmp_path):
+    plan = sample(epochs=3)
+    row = S.run_planned(plan, tmp_path/'a', runs=tmp_path/'runs')
+    first = R.read_row(row)
+    row.unlink()
+    again = R.read_row(S.run_planned(plan, tmp_path/'a', runs=tmp_path/'runs'))
+    assert len(first['train_losses']) == 3 and again['train_losses'] == first['train_losses']
+    assert (again['accuracy'], again['best']) == (first['accuracy'], first['best'])
+
+def test_a_variant_has_the_recipes_dropout():
+    recipe = Recipe.pretrain('dems_nano', 'cifar10', 10, 50)
+    base, changed = (S.make_variant(v, recipe, 10, 3) for v in ('base', 'pos_noise'))
+    assert recipe.drop_path > 0 and recipe.attn_drop > 0
+    for model in (base, changed):
+        assert model.config['drop_path'] == recipe.drop_path
+        assert model.config['attn_drop'] == recipe.attn_drop
+
+def test_a_rate_is_chosen_when_the_whole_grid_is_there():
+    tuned = [r for r in R.read_ledger(ledger) if r['study'] == 'positions' and r['stage'] == 'tune'
+             and (r['recipe']['model'], r['variant']) == ('vit_nano', 'pos_noise')]
+    whole = S._tuned_lr(tuned, 'positions', 'vit_nano', 'pos_noise')
+    assert whole == max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
+    with pytest.raises(ValueError, match='learning rates not tuned yet'):
+        S._tuned_lr(tuned[1:], 'positions', 'vit_nano', 'pos_noise')
+
 def test_half_a_row_is_never_there(tmp_path, monkeypatch):
     "A run that fails before its end leaves nothing."
     monkeypatch.setattr(S, 'dataset_checksum', lambda dls: 1/0)

@@ -110,6 +110,15 @@ def test_overwrite_replaces_the_run_at_its_first_checkpoint(tmp_path):
     assert all(torch.equal(v, again[k]) for k, v in whole.model.state_dict().items())
     assert (tmp_path/'run/history.csv').read_text() == (tmp_path/'whole/history.csv').read_text()
 
+def test_a_checkpoint_of_another_run_does_not_go_into_a_folder_with_a_run(tmp_path):
+    go(tmp_path/'mine')
+    with pytest.raises(R.Interrupted): go(tmp_path/'other', cbs=[Do(1, 2, stop)])
+    before = {p.name: p.read_bytes() for p in (tmp_path/'mine').iterdir()}
+    for more in ({}, dict(overwrite=True)):
+        with pytest.raises(FileExistsError, match='mine holds a run, and .* is of another'):
+            go(tmp_path/'mine', resume=tmp_path/'other/checkpoint.safetensors', **more)
+        assert {p.name: p.read_bytes() for p in (tmp_path/'mine').iterdir()} == before
+
 # one run a folder
 
 def test_a_second_run_is_told_who_has_the_folder(tmp_path):
