@@ -317,8 +317,7 @@ def check(self:RunFolder,
         raise ValueError(f'the run in {self.home} was begun with another recipe: '
                          f'{"; ".join(changed)}. Give the '
                          'same one, another folder, or allow_changes=True')
-    # nothing is left to do
-    done = self.finished == (own, len(notes['rows']))
+    done = self.finished == (own, len(notes['rows'])) # nothing is left to do
     if done: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}
     self.saved, self.source = (tensors, notes), path
 
