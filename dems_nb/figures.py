@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from .trust import name_arguments
 from .augment import Augment, AugmentSchedule
-from .datasets import picture_stats
+from .datasets import open_image, picture_stats
 from .model import ViT
 
 # %% ../nbs/26_figures.ipynb #778b396f
@@ -42,7 +42,9 @@ def _small_png(fig, dpi=72, colors=256):
 # %% ../nbs/26_figures.ipynb #96f26cf3
 def _as_image(img):
     "A picture as floats 0…1, (1 or 3, height, width). Raises `ValueError` for anything else."
-    if isinstance(img, Image.Image): img = img.convert('L' if img.mode in ('1', 'L') else 'RGB')
+    if isinstance(img, Image.Image):
+        grey = len(img.getbands()) < 3 and img.getbands()[0] != 'P'
+        img = open_image(img, 1 if grey else 3)     # as training saw it
     x = img if torch.is_tensor(img) else np.array(img)
     if not torch.is_tensor(x):
         if x.dtype.kind not in 'uifb': raise ValueError(f'{img!r} is no image: open the file first')

@@ -8,9 +8,8 @@ server = None
 
 def new_python(code, argv, cwd, env):
     "The same in a new Python."
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *argv[1:]], cwd=cwd, env=env,
-                          capture_output=True, text=True)
-    return done
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *argv[1:]], cwd=cwd, env=env,
+                          capture_output=True, text=True, timeout=600)
 
 def start():
     "The process that forks, one for each process of the tests."

@@ -314,6 +314,18 @@ def test_a_rate_is_chosen_when_the_whole_grid_is_there():
     with pytest.raises(ValueError, match='learning rates not tuned yet'):
         S._tuned_lr(tuned[1:], 'positions', 'vit_nano', 'pos_noise')
 
+def test_a_failed_run_of_one_study_leaves_anothers_of_that_name_alone(tmp_path, monkeypatch):
+    tried = []
+    def fails(plans, *args):
+        tried.extend(p.study for p in plans)
+        return [p.name for p in plans]
+    monkeypatch.setattr(S, 'run_plans', fails)
+    for name in ('a', 'b'):
+        plan = replace(sample(), study=name)
+        monkeypatch.setitem(S.studies, name, lambda rows, plan=plan: [plan])
+    failed = S.run_study(['a', 'b'], tmp_path)
+    assert tried == ['a', 'b'] and failed == [sample().name]*2
+
 def test_half_a_row_is_never_there(tmp_path, monkeypatch):
     "A run that fails before its end leaves nothing."
     monkeypatch.setattr(S, 'dataset_checksum', lambda dls: 1/0)
