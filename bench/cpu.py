@@ -10,7 +10,7 @@ process beside it for each core), `scoring` (10,000 pictures, from 200), `lookin
 viewer of dems_tiny). Each is written as soon as it is done; the same command goes on with the parts
 that are not there, if commit and machine are those of the file. `--isa avx2` has PyTorch, oneDNN and MKL act as on a CPU without AVX-512.
 """
-import argparse, json, multiprocessing, os, sys, time
+import argparse, json, multiprocessing, os, subprocess, sys, time
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -82,7 +82,7 @@ def spin():
     "A busy neighbour."
     while True: pass
 
-def busy(rounds):
+def busy_step(rounds):
     "Images a second of a training step of dems_nano, by threads; quiet, and with each core busy."
     out, cores = {}, torch.get_num_threads()
     step = B.TrainingStep(created('dems_nano'), 64)
@@ -93,10 +93,26 @@ def busy(rounds):
             for threads in sorted({1, cores}):
                 torch.set_num_threads(threads)
                 took = B.take_turns({'it': step}, rounds)['it']
-                out[f'{threads} threads, {beside} beside'] = B.spread(64/took)
+                out[f'{threads} threads, {beside} beside'] = (64/took).tolist()
         finally:
             for p in others: p.terminate()
     return out
+
+def busy(rounds):
+    """`busy_step` with threads that wait as the library has it, and that sleep: (`passive`). OpenMP
+    reads that once, so each is a process of its own; they take turns, twice."""
+    out = {}
+    for _ in range(2):
+        for waiting in ('default', 'passive'):
+            env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
+            if waiting == 'passive': env['OMP_WAIT_POLICY'] = waiting
+            code = ('import torch, sys, json; sys.path.insert(0, "bench"); import cpu; '
+                    f'torch.set_num_threads({torch.get_num_threads()}); '
+                    f'print(json.dumps(cpu.busy_step({rounds})))')
+            said = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=env, cwd=root,
+                                  capture_output=True, text=True, check=True).stdout
+            for k, v in json.loads(said).items(): out.setdefault(f'{k}, {waiting}', []).extend(v)
+    return {k: B.spread(v) for k, v in out.items()}
 
 @torch.no_grad()
 def scoring(rounds):
