@@ -7,7 +7,7 @@ README ?= README.md
 
 # Tools that like to write to the home folder write into the environment instead.
 HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
-TIDY := MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
+TIDY := OMP_WAIT_POLICY=passive MPLCONFIGDIR="$(HERE)/var/matplotlib" IPYTHONDIR="$(HERE)/var/ipython" JUPYTER_CONFIG_DIR="$(HERE)/var/jupyter" \
         JUPYTER_DATA_DIR="$(HERE)/share/jupyter" JUPYTER_RUNTIME_DIR="$(HERE)/var/jupyter" PYTHONWARNINGS=ignore::FutureWarning
 
 .PHONY: help install demo test soak fuzz lab readme export run images docs compat compat-notebooks

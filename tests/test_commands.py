@@ -64,6 +64,23 @@ def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
     assert {'train_loss', 'lr', 'wd', 'valid_loss', 'accuracy'} <= set(log.Tags()['scalars'])
     assert len(log.Scalars('lr')) == 10 and len(log.Scalars('accuracy')) == 2
 
+def test_a_fastai_whose_wandb_callback_fails_is_told_before_training(tmp_path, monkeypatch):
+    import pytest, sys, types
+    from argparse import Namespace
+    from importlib.machinery import ModuleSpec
+    wandb = types.ModuleType('wandb')
+    wandb.__spec__ = ModuleSpec('wandb', None)
+    wandb.init = lambda **kw: pytest.fail('a run was begun there')
+    callback = types.ModuleType('fastai.callback.wandb')
+    callback.WandbCallback = None
+    callback._format_config = lambda config: vars(config['batch size'])      # fastai 2.8.12
+    monkeypatch.setitem(sys.modules, 'wandb', wandb)
+    monkeypatch.setitem(sys.modules, 'fastai.callback.wandb', callback)
+    from dems_nb import commands
+    with pytest.raises(ValueError, match=r'--wandb: .* fails .*vars\(\) .* or --tensorboard'):
+        commands._loggers(Namespace(tensorboard=False, wandb=True), tmp_path/'run')
+    assert not (tmp_path/'run').exists()
+
 def test_a_folder_with_a_broken_picture(tmp_path):
     "Named before anything is written; left out when asked."
     import json, numpy as np
