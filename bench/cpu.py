@@ -8,7 +8,8 @@ backward pass against the plain model), `inference` (likewise, without gradients
 training step by torch.compile, and what compiling takes), `busy` (a training step with a busy
 process beside it for each core), `scoring` (10,000 pictures, from 200), `looking` (figures and
 viewer of dems_tiny). Each is written as soon as it is done; the same command goes on with the parts
-that are not there, if commit and machine are those of the file. `--isa avx2` has PyTorch, oneDNN and MKL act as on a CPU without AVX-512.
+that are not there, if commit and machine are those of the file. `--isa avx2` has PyTorch, oneDNN
+and MKL act as on a CPU without AVX-512.
 """
 import argparse, json, multiprocessing, os, subprocess, sys, time
 from pathlib import Path
@@ -148,7 +149,8 @@ def main(flags):
     if flags.out.exists():      # which, half done, is not committed
         here['commit'] = here['commit'].rstrip('+')
     differ = [k for k in here if k != 'command' and here[k] != done.get(k)]
-    if differ: sys.exit(f'{flags.out} was begun with another {" and ".join(differ)}: name another file')
+    if differ:
+        sys.exit(f'{flags.out} was begun with another {" and ".join(differ)}: name another file')
     for name in flags.parts:
         if name in done: continue
         start, threads = time.perf_counter(), torch.get_num_threads()
