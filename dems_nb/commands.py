@@ -183,7 +183,7 @@ def _loggers(args, out):
         from fastai.callback.wandb import WandbCallback, _format_config
         try: _format_config({'batch size': 1})
         except TypeError as e:
-            raise ValueError("--wandb: this version of fastai's WandbCallback fails whatever it logs "
+            raise ValueError("--wandb: the WandbCallback of this fastai fails, whatever it logs "
                              f'({e}): take another fastai, or --tensorboard') from e
         wandb.init(project='dems_nb', name=out.name, dir=str(out))
         callbacks.append(WandbCallback(log_preds=False, log_model=False))

@@ -77,7 +77,7 @@ def test_a_fastai_whose_wandb_callback_fails_is_told_before_training(tmp_path, m
     monkeypatch.setitem(sys.modules, 'wandb', wandb)
     monkeypatch.setitem(sys.modules, 'fastai.callback.wandb', callback)
     from dems_nb import commands
-    with pytest.raises(ValueError, match=r'--wandb: .* fails .*vars\(\) .* or --tensorboard'):
+    with pytest.raises(ValueError, match=r'--wandb: .* fails.*vars\(\) .* or --tensorboard'):
         commands._loggers(Namespace(tensorboard=False, wandb=True), tmp_path/'run')
     assert not (tmp_path/'run').exists()
 
