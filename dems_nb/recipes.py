@@ -208,10 +208,14 @@ def checkpoint_tensors(self:WeightEMA) -> dict: # name -> tensor
 def restore_tensors(self:WeightEMA,
     tensors:dict, # what `checkpoint_tensors` gave, among others
 ):
-    "Go on with these averages; without any, they begin with the weights."
+    "Go on with these averages; without any, with the weights. `ValueError` if one is missing."
     if 'ema_count' not in tensors: return
-    self.averages = {k: tensors[f'ema.{k}'].to(p.device, copy=True)
-                     for k, p in _weights(self.model).items()}
+    weights = _weights(self.model)
+    missing = [k for k in weights if f'ema.{k}' not in tensors]
+    if missing:
+        raise ValueError(f'the checkpoint lacks the averages of {", ".join(missing[:3])}: go on '
+                         'with an older one, or begin anew')
+    self.averages = {k: tensors[f'ema.{k}'].to(p.device, copy=True) for k, p in weights.items()}
     self.count = int(tensors['ema_count'])
 
 # %% ../nbs/23_recipes.ipynb #c6fd78ee

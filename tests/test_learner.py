@@ -722,6 +722,16 @@ def test_the_average_is_what_is_scored_and_handed_back():
     assert torch.equal(scored[-1], weights(learn)) and not torch.equal(scored[0], raw[3])
     assert not torch.equal(raw[4], scored[0])                    # training went on from the weights
 
+def test_a_checkpoint_that_lacks_an_average_is_refused(tmp_path):
+    r = replace(small, ema=.9)
+    with pytest.raises(R.Interrupted): R.train(r, tmp_path, bar=False, device='cpu', cbs=[Stop()])
+    tensors, notes = R.read_checkpoint(tmp_path/'checkpoint.safetensors')
+    del tensors['ema.cls_token']
+    R.write_checkpoint(tmp_path/'checkpoint.safetensors', tensors, notes)
+    said = 'checkpoint.safetensors: the checkpoint lacks the averages of cls_token: go on with an'
+    with pytest.raises(ValueError, match=said):
+        R.train(r, tmp_path, bar=False, device='cpu', resume=True)
+
 def test_averages_survive_a_search_for_a_rate_and_an_error():
     learn = L.make_learner(replace(small, ema=.9), device='cpu')
     with learn.no_bar(), learn.no_logging():
