@@ -17,7 +17,7 @@ from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
-from fastai.torch_core import default_device, num_distrib, rank_distrib
+from fastai.torch_core import num_distrib, rank_distrib
 from fastcore.basics import noop, patch
 from fastcore.imports import IN_NOTEBOOK
 from filelock import FileLock, Timeout
@@ -25,18 +25,17 @@ from safetensors.torch import save as safetensors_bytes
 from . import __version__
 from .trust import hold_against, parse_json, read_json, real_number
 from .model import ViT, build_model, count_cost, create_model
-from .weights import digest, read_safetensors, save_model, start_from, write_atomic
+from .weights import bare_model, digest, read_safetensors, save_model, start_from
+from .weights import write_atomic
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, evaluate, fit_recipe, make_learner, recipe_dls
 
 # %% ../nbs/09_run.ipynb #cbc541d0
-def _bare(model): return getattr(model, 'module', model) # without distributed training's wrapper
-
 def state_tensors(
     learn:Learner, # under way
 ) -> dict: # name -> tensor, on the CPU
     "Every tensor that training goes on from."
-    tensors = {f'model.{k}': v for k, v in _bare(learn.model).state_dict().items()}
+    tensors = {f'model.{k}': v for k, v in bare_model(learn.model).state_dict().items()}
     for i, averages in learn.opt.opt.state_dict()['state'].items():
         tensors |= {f'optim.{i}.{k}': v for k, v in averages.items()}
     tensors['recorder.smooth'] = learn.recorder.smooth_loss.val
@@ -57,11 +56,12 @@ def state_notes(
     groups = [{k: v for k, v in g.items() if k != 'params'} for g in learn.opt.opt.param_groups]
     scaler = learn.scaler.state_dict() if learn.scaler else None
     return dict(kind='checkpoint of dems_nb', recipe=recipe.to_dict(),
-                config=_bare(learn.model).config,
+                config=bare_model(learn.model).config,
                 epoch=epoch, step=step, train_iter=learn.train_iter,
                 pct_train=learn.pct_train if step else None, groups=groups, scaler=scaler,
                 smooth_count=learn.recorder.smooth_loss.count, lrs=list(learn.recorder.lrs),
-                rows=learn.epoch_log.rows, images=learn.epoch_log.images, **more)
+                images=learn.epoch_log.images*max(num_distrib(), 1),      # of all processes
+                rows=learn.epoch_log.rows, **more)
 
 # %% ../nbs/09_run.ipynb #4010ff01
 def _optimizer_state(learn, tensors):
@@ -100,13 +100,14 @@ def restore_state(
     notes:dict, # what `state_notes` gave
 ):
     "Put a learner where the checkpoint was, or raise `ValueError` and change nothing."
-    model = _bare(learn.model)
+    model = bare_model(learn.model)
     _check_weights(model, tensors)
     state = _optimizer_state(learn, tensors)
     own = learn.opt.opt.state_dict()['param_groups']
     if [{*g} - {'params'} for g in own] != [{*g} for g in notes['groups']]:
         raise ValueError('the checkpoint does not fit the optimizer: it has other groups of '
                          'parameters, or other settings')
+    for callback in learn.cbs: getattr(callback, 'restore_tensors', noop)(tensors)
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith('model.')})
     groups = []
     for settings, group in zip(notes['groups'], own):
@@ -122,8 +123,7 @@ def restore_state(
     learn.first_epoch = notes['epoch']
     learn.train_iter = notes['train_iter']
     learn.epoch_log.rows = list(notes['rows'])
-    learn.epoch_log.images = notes['images']
-    for callback in learn.cbs: getattr(callback, 'restore_tensors', noop)(tensors)
+    learn.epoch_log.images = notes['images']//max(num_distrib(), 1)       # of this process
 
 # %% ../nbs/09_run.ipynb #5f1e0008
 def previous_checkpoint(
@@ -202,7 +202,6 @@ def _check_notes(path, tensors, notes):
     try: hold_against(notes['config'], {k[6:]: v for k, v in tensors.items() if k[:6] == 'model.'})
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
 
-
 # %% ../nbs/09_run.ipynb #8515fc73
 _owned = ('recipe.json', 'environment.json', 'history.csv', 'log.txt', 'checkpoint.safetensors',
           'checkpoint.previous.safetensors', 'model.safetensors', 'result.json')
@@ -220,6 +219,9 @@ class RunFolder:
         self.saved = None # (tensors, notes) of the checkpoint to go on from
         self.source = None # its path
         self.lock = None
+        self.made = False # the folder is new, and goes again if the run is refused
+        self.new_lock = False # so is the file of the lock
+        self.replaces = False # another run is there, until the first checkpoint
         self.begun = False
 
     @property
@@ -244,7 +246,8 @@ class RunFolder:
 @patch
 def acquire(self:RunFolder):
     "Take the folder's lock. Raises `RuntimeError` that says who holds it."
-    self.made, self.new_lock = not self.home.exists(), not (self.home/_lock).exists()
+    self.made = not self.home.exists()
+    self.new_lock = not (self.home/_lock).exists()
     self.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(self.home/_lock))
     try: lock.acquire(timeout=0)
@@ -330,7 +333,7 @@ def begin(self:RunFolder,
     "Write what is known before the first step."
     self.begun = True
     _remove_new(self.home)                                                # left by a kill
-    if getattr(self, 'replaces', False):
+    if self.replaces:
         self.path = self.home/_new
         self.path.mkdir()
     for name in (*_owned, _marker, _holder):                              # left by a half-made save
@@ -353,9 +356,8 @@ def save(self:RunFolder,
     write_checkpoint(self.checkpoint, tensors, notes)
     if self.path == self.home: return
     os.replace(self.checkpoint, self.home/'checkpoint.safetensors')       # from here on it is there
-    for name in ('result.json', 'model.safetensors', 'checkpoint.previous.safetensors'):
-        (self.home/name).unlink(missing_ok=True)
-    for name in ('recipe.json', 'environment.json', 'history.csv', 'log.txt'):
+    for name in reversed(_owned):                                        # the old result goes first
+        if name == 'checkpoint.safetensors': continue
         if (self.path/name).exists(): os.replace(self.path/name, self.home/name)
         else: (self.home/name).unlink(missing_ok=True)
     self.path = self.home
@@ -569,7 +571,6 @@ class EpochLog(Callback):
         scores = dict(zip([n for n in names if n != 'time'], self.recorder.values[-1]))
         row = dict(epoch=self.epoch + 1, lr=self.opt.hypers[-1]['lr'], **scores)
         self.rows.append(row)
-        said = [f'{name.replace("_", " ")} {value:.3f}' for name, value in scores.items()]
         self.say(_epoch_line(row) + f'   {time.perf_counter() - self.began:.0f} s')
         self.folder.history(self.rows)
         if math.isfinite(scores['train_loss']): return
@@ -618,7 +619,7 @@ def _data_notes(dls):
     return dict(name=getattr(dls, 'name', None), checksum=dataset_checksum(dls),
                 n_train=len(dls.train.dataset.y))
 
-def _total(count):
+def _summed(count):
     "A whole number summed over all processes."
     if num_distrib() < 2: return count
     counts = [None]*num_distrib()
@@ -632,7 +633,7 @@ def run_result(
 ) -> dict: # plain values, for JSON
     "What a run came to: one row of a ledger."
     score, dls, rows = learn.evaluation, learn.dls, learn.rows
-    cost = count_cost(_bare(learn.model))
+    cost = count_cost(bare_model(learn.model))
     best = max(rows, key=lambda r: r['accuracy'])
     scored = 'given data' if 'dls' in learn.given else 'holdout' if recipe.holdout else 'test'
     note = f'best on {scored}, chosen by the very score'
@@ -645,7 +646,7 @@ def run_result(
                 images_seen=learn.images_seen, seconds=round(learn.seconds, 1),
                 precision=chosen_precision(recipe, dls.device), params=cost['trained'],
                 macs=cost['macs'],
-                config=_bare(learn.model).config, **environment(dls.device))
+                config=bare_model(learn.model).config, **environment(dls.device))
 
 # %% ../nbs/09_run.ipynb #6e0b25b8
 def _join_processes(device):
@@ -687,10 +688,10 @@ def _check_architecture(recipe, model, dls):
     "Raise `ValueError` if pretrained weights are of another model than the recipe says."
     named = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size,
                          recipe.patch_size).config
+    def plain(value): return list(value) if isinstance(value, tuple) else value
     for key in ('arch', 'dim', 'depth', 'heads', 'patch_sizes', 'mix_before', 'n_mixed'):
         said, real = named.get(key), model.config.get(key)
-        if (tuple(said) if isinstance(said, (list, tuple)) else said) == (
-            tuple(real) if isinstance(real, (list, tuple)) else real): continue
+        if plain(said) == plain(real): continue
         raise ValueError(f'the recipe is for a {recipe.model} with {key} {said} and the pretrained '
                          f'weights have {real}: give the recipe their model and patch_size, or '
                          'pass model=start_from(…)')
@@ -741,11 +742,11 @@ def train(
         model, source = _starting_model(recipe, dls, model, pretrained, folder.saved)
         if num_distrib() > 1: dls = _share(dls)
         learn = make_learner(recipe, dls, model, path=folder.home, device=device, cbs=cbs)
-        learn.given, learn.callbacks, learn.pretrained = given, [type(c).__name__
-                                                                 for c in cbs], source
+        learn.given = given
+        learn.callbacks = [type(c).__name__ for c in cbs]
+        learn.pretrained = source
         _fit(learn, recipe, folder, bar, save_every)
         learn.evaluation = evaluate(learn.model, learn.dls)
-        learn.images_seen = _total(learn.images_seen)
         if out and rank_distrib() == 0: folder.finish(learn, recipe, run_result(recipe, learn))
         folder.say(f'done: {learn.evaluation}')
         if not bar and rank_distrib() == 0: print(f'done: {learn.evaluation}', flush=True)
@@ -774,5 +775,5 @@ def _fit(learn, recipe, folder, bar, save_every):
               'what it has')
     if log.problem: raise FloatingPointError(log.problem)
     learn.rows = log.rows
-    learn.images_seen = log.images
+    learn.images_seen = _summed(log.images)
     learn.seconds = checkpoint.seconds if checkpoint else time.perf_counter() - start

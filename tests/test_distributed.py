@@ -95,7 +95,11 @@ def test_resume_in_two_processes(tmp_path):
     tensors, notes = R.read_checkpoint(tmp_path/'whole/checkpoint.previous.safetensors')
     assert (notes['epoch'], notes['step']) == (1, 10)
     older = tmp_path/'whole/checkpoint.previous.safetensors'
-    assert apart(go(2, tmp_path/'part', '--resume', str(older))[0], whole) == 0.
+    part, result, _ = go(2, tmp_path/'part', '--resume', str(older))
+    assert apart(part, whole) == 0. and result['images_seen'] == 1280
+    # one process goes on with what two began, and counts the images of both
+    alone = go(1, tmp_path/'alone', '--resume', str(older))[1]
+    assert (alone['processes'], alone['images_seen']) == (1, 1280)
     histories = []
     for run in ('whole', 'part'):
         with open(tmp_path/run/'history.csv', newline='') as f:
