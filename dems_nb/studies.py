@@ -13,6 +13,7 @@ import argparse, io, json, math, numpy as np, os, signal, subprocess, sys, time,
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
 from fastai.learner import Learner
@@ -23,7 +24,7 @@ from .trust import read_json
 from .model import DEMSViT, count_cost, create_model
 from .weights import write_atomic
 from .datasets import dataset_facts
-from .data import Images, dataset_checksum
+from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import run_result, train
 from .results import enter_run, frame, read_ledger, read_row
@@ -128,44 +129,36 @@ def start_mixing(
     return model
 
 # %% ../nbs/18_studies.ipynb #77c6946d
-def _nano(recipe, n_classes, in_chans, **kw):
-    own = dict(patch_size=recipe.patch_size, drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
-    return create_model(recipe.model, n_classes, in_chans, recipe.image_size, **own | kw)
+_ablated = dict(scales_1=dict(cls=FewerScalesViT, keep=1),
+                scales_2=dict(cls=FewerScalesViT, keep=2),
+                scales_4=dict(n_scales=4, n_mixed=(32,16)), pooling=dict(cls=PoolingViT),
+                no_mixing=dict(mix_before=(), n_mixed=()),
+                mix_2_4=dict(mix_before=(2,4)), mix_4_6=dict(mix_before=(4,6)),
+                mixed_4_2=dict(n_mixed=(4,2)), mixed_16_8=dict(n_mixed=(16,8)),
+                plain_1=dict(plain_scales=1), plain_3=dict(plain_scales=3),
+                mix_std_01=dict(start=dict(std=.1)), mix_he=dict(start={}),
+                mix_he_s2=dict(start=dict(scale=2.)))
 
-def _changed(cls, recipe, n_classes, in_chans, *args):
-    c = {k: v for k, v in _nano(recipe, n_classes, in_chans).config.items() if k != 'arch'}
-    return cls(*args, **c)
+_variants = dict(base={}, **_ablated,
+                 n_mixed_21_21=dict(n_mixed=(21,21)), n_mixed_16_16=dict(n_mixed=(16,16)),
+                 n_mixed_16_8=dict(n_mixed=(16,8)),
+                 pos_noise=dict(positions='noise'), pos_learned=dict(positions='learned'))
 
-def _other_positions(recipe, n_classes, in_chans, positions):
-    "The base with other positions; the rest of its weights are the same."
-    base = _nano(recipe, n_classes, in_chans)
-    model = _nano(recipe, n_classes, in_chans, positions=positions)
-    model.load_state_dict({**model.state_dict(), **base.state_dict()})
-    return model
-
-_variants = dict(
-    scales_1=lambda *a: _changed(FewerScalesViT, *a, 1),
-    scales_2=lambda *a: _changed(FewerScalesViT, *a, 2),
-    scales_4=lambda *a: _nano(*a, n_scales=4, n_mixed=(32,16)),
-    pooling=lambda *a: _changed(PoolingViT, *a),
-    no_mixing=lambda *a: _nano(*a, mix_before=(), n_mixed=()),
-    mix_2_4=lambda *a: _nano(*a, mix_before=(2,4)), mix_4_6=lambda *a: _nano(*a, mix_before=(4,6)),
-    mixed_4_2=lambda *a: _nano(*a, n_mixed=(4,2)), mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
-    plain_1=lambda *a: _nano(*a, plain_scales=1), plain_3=lambda *a: _nano(*a, plain_scales=3),
-    mix_std_01=lambda *a: start_mixing(_nano(*a), .1), mix_he=lambda *a: start_mixing(_nano(*a)),
-    mix_he_s2=lambda *a: start_mixing(_nano(*a), scale=2.),
-    n_mixed_21_21=lambda *a: _nano(*a, n_mixed=(21,21)),
-    n_mixed_16_16=lambda *a: _nano(*a, n_mixed=(16,16)),
-    n_mixed_16_8=lambda *a: _nano(*a, n_mixed=(16,8)),
-    pos_noise=lambda *a: _other_positions(*a, 'noise'),
-    pos_learned=lambda *a: _other_positions(*a, 'learned'))
-
-_ablations = ['base', *list(_variants)[:14]] # the variants of that study, in its order
+def _changed(recipe, n_classes, in_chans, cls=None, start=None, **options):
+    "A recipe's model with another class, another start, or other arguments of `create_model`."
+    make = partial(create_model, recipe.model, n_classes, in_chans, recipe.image_size,
+                   patch_size=recipe.patch_size, drop_path=recipe.drop_path,
+                   attn_drop=recipe.attn_drop)
+    if cls: return cls(**options, **{k: v for k, v in make().config.items() if k != 'arch'})
+    others = make().state_dict() if 'positions' in options else {}   # all weights but the positions
+    model = make(**options)
+    if others: model.load_state_dict({**model.state_dict(), **others})
+    return model if start is None else start_mixing(model, **start)
 
 # %% ../nbs/18_studies.ipynb #b934d387
 def list_variants() -> list: # names for `make_variant`
     "The changed models of the ablations, and 'base', which is none."
-    return ['base', *_variants]
+    return list(_variants)
 
 def make_variant(
     name:str, # one of `list_variants()`
@@ -178,8 +171,7 @@ def make_variant(
         raise ValueError(f'unknown variant {name!r}: the known ones are '
                          f'{", ".join(list_variants())}')
     set_seed(recipe.seed)
-    return _nano(recipe, n_classes,
-                 in_chans) if name == 'base' else _variants[name](recipe, n_classes, in_chans)
+    return _changed(recipe, n_classes, in_chans, **_variants[name])
 
 # %% ../nbs/18_studies.ipynb #8c822477
 class EpochLosses(Callback):
@@ -239,27 +231,29 @@ def chosen_lr(
     if not tuned: raise ValueError(f'{study} has no tuning runs of {model}: run them first')
     sizes = sorted({r['recipe']['n_train'] for r in tuned})
     size = max([s for s in sizes if s <= n], default=sizes[0])
-    return _best_lr([r for r in tuned if r['recipe']['n_train'] == size], f'{study} of {model}')
-
-def _best_lr(tuned, what):
-    "The learning rate of the best of some tuning runs. `ValueError` if one of the grid is missing."
+    tuned = [r for r in tuned if r['recipe']['n_train'] == size]
     missing = sorted(set(lr_grid) - {r['recipe']['lr'] for r in tuned})
-    if missing: raise ValueError(f'{what}: learning rates not tuned yet: {missing}')
+    if missing: raise ValueError(f'{study} of {model}: learning rates not tuned yet: {missing}')
     return max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
 
 # %% ../nbs/18_studies.ipynb #b31dd87c
+def _equal_macs(model='vit_nano', variant='base'):
+    "How many images cost with this model what one costs with `dems_nano`."
+    dems, other = (count_cost(_changed(Recipe(model=m), 10, 3, **_variants[v]))['macs']
+                   for m, v in (('dems_nano', 'base'), (model, variant)))
+    return dems/other
+
 def _compare(rows, study, dataset, sizes, images, seeds):
     "Each seed in turn: both models at equal images, then the plain ViT at equal multiply-adds."
-    dems, vit = (count_cost(create_model(m))['macs'] for m in models)
+    def planned(stage, model, seen, n, seed):
+        return PlannedRun(study, stage, _light(model=model, dataset=dataset, n_train=n,
+                                               epochs=_epochs(seen, n), seed=seed,
+                                               lr=chosen_lr(rows, study, model, n)))
+    fewer = images*_equal_macs()
     plans = []
     for s in range(seeds):
-        for stage, names, see in (('images', models, images),
-                                  ('macs', models[1:], images*dems/vit)):
-            plans += [PlannedRun(study, stage,
-                                 _light(model=m, dataset=dataset, n_train=n, epochs=_epochs(see, n),
-                                        seed=s,
-                                                      lr=chosen_lr(rows, study, m, n)))
-                      for n in sizes for m in names]
+        plans += [planned('images', m, images, n, s) for n in sizes for m in models]
+        plans += [planned('macs', 'vit_nano', fewer, n, s) for n in sizes]
     return plans
 
 def _pending(plans, rows):
@@ -305,7 +299,7 @@ def ablations(
     plans = []
     for s in range(seeds):
         r = replace(base, seed=s)
-        plans += [PlannedRun('ablations', 'model', r, v) for v in _ablations]
+        plans += [PlannedRun('ablations', 'model', r, v) for v in ('base', *_ablated)]
         plans += [PlannedRun('ablations', 'augmentation',
                              replace(r, augment='paper', augment_schedule=m))
                   for m in ('cosine', 'frozen', 'off')]
@@ -318,12 +312,9 @@ _position_kinds = ((('vit_nano', 'base'), ('vit_nano', 'pos_noise')), # in group
                    (('vit_nano', 'pos_learned'),),
                    (('dems_nano', 'base'), ('dems_nano', 'pos_noise')))
 
-def _tuned_lr(rows, study, model, variant):
-    "The learning rate that did best for a model and variant on held-out images."
-    tuned = [r for r in rows if r['study'] == study and r['stage'] == 'tune'
-             and r['variant'] == variant
-             and r['recipe']['model'] == model]
-    return _best_lr(tuned, f'{study} of {model}, {variant}')
+def _tuned_lr(rows, model, variant='base'):
+    "The learning rate that `positions` found for a model and variant."
+    return chosen_lr([r for r in rows if r['variant'] == variant], 'positions', model, 4_000)
 
 def positions(
     rows:list, # of the ledger so far
@@ -333,10 +324,11 @@ def positions(
     "What do fixed random positions cost, as the released plain ViT has them? On CIFAR-10."
     def compared(n, s, model, variant):
         light = _light(model=model, dataset='cifar10', n_train=n, epochs=_epochs(images, n), seed=s,
-                       lr=_tuned_lr(rows, 'positions', model, variant))
+                       lr=_tuned_lr(rows, model, variant))
         return PlannedRun('positions', 'images', light, variant)
-    plans, tuning = [], _light(dataset='cifar10', n_train=4_000, holdout=10_000,
-                               epochs=_epochs(images//2, 4_000))
+    tuning = _light(dataset='cifar10', n_train=4_000, holdout=10_000,
+                    epochs=_epochs(images//2, 4_000))
+    plans = []
     for group in _position_kinds:
         tune = [PlannedRun('positions', 'tune', replace(tuning, model=m, lr=lr), v)
                 for m, v in group for lr in lr_grid]
@@ -351,14 +343,8 @@ _budgets = ((5, 3), (24, 3), (120, 2)) # epochs of CIFAR-10, seeds
 
 def _base_rates(rows):
     "The learning rate of each model, as `positions` has tuned it; None before that."
-    try: return {m: _tuned_lr(rows, 'positions', m, 'base') for m in models}
+    try: return {m: _tuned_lr(rows, m) for m in models}
     except ValueError: return None
-
-def _equal_macs(epochs, model='vit_nano', variant='base'):
-    "The epochs in which a model costs what `dems_nano` costs in so many."
-    dems, other = (count_cost(make_variant(v, Recipe(model=m), 10, 3))['macs']
-                   for m, v in (('dems_nano', 'base'), (model, variant)))
-    return round(epochs*dems/other)
 
 def budget(
     rows:list, # of the ledger so far
@@ -369,7 +355,7 @@ def budget(
     rates = _base_rates(rows)
     if rates is None: return []
     def paper(model, epochs, seed, stage='paper', variant='base'):
-        lr = rates[model] if variant == 'base' else _tuned_lr(rows, 'positions', model, variant)
+        lr = rates[model] if variant == 'base' else _tuned_lr(rows, model, variant)
         recipe = Recipe.pretrain(model, 'cifar10', epochs, 50, n_train=images, seed=seed, lr=lr)
         return PlannedRun('budget', stage, recipe, variant)
     plans = []
@@ -382,7 +368,7 @@ def budget(
             plans += [paper(m, epochs, s) for m in models]
     longest, few = _budgets[-1]
     last = range(min(seeds, few))
-    plans += [paper('vit_nano', _equal_macs(longest), s, 'paper_macs') for s in last]
+    plans += [paper('vit_nano', round(longest*_equal_macs()), s, 'paper_macs') for s in last]
     try: plans += [paper(m, longest, s, variant='pos_noise')
                    for m in reversed(models) for s in last]
     except ValueError: pass                                 # its learning rate is not tuned yet
@@ -397,7 +383,8 @@ def compression(
     "Gentler compression of the regions, scored on 10,000 held-out training images of CIFAR-10."
     rates = _base_rates(rows)
     if rates is None: return []
-    kinds = [('dems_nano', f'n_mixed_{n}') for n in ('21_21', '16_16', '16_8')]
+    gentler = [('dems_nano', f'n_mixed_{n}') for n in ('21_21', '16_16', '16_8')]
+    others = [('vit_nano', 'base'), *gentler]
     epochs = _epochs(images, 40_000)
     def plan(stage, model, variant, epochs, seed):
         light = _light(model=model, dataset='cifar10', n_train=40_000, holdout=10_000,
@@ -405,10 +392,8 @@ def compression(
         return PlannedRun('compression', stage, light, variant)
     plans = []
     for s in range(seeds):
-        plans.append(plan('images', 'dems_nano', 'base', epochs, s))
-        others = [('vit_nano', 'base'), *kinds]
-        plans += [plan('images', *k, epochs, s) for k in others]
-        plans += [plan('macs', *k, _equal_macs(epochs, *k), s) for k in others]
+        plans += [plan('images', *k, epochs, s) for k in (('dems_nano', 'base'), *others)]
+        plans += [plan('macs', *k, round(epochs*_equal_macs(*k)), s) for k in others]
     return plans
 
 studies |= dict(positions=positions, budget=budget, compression=compression)
@@ -471,7 +456,8 @@ def _worker():
 
 def _in_another_process(run, out, root, threads, runs, say, children):
     "Run a planned run in another process, in the set `children` meanwhile; True if its row came."
-    code, start = 'from dems_nb.studies import _worker; _worker()', time.perf_counter()
+    start = time.perf_counter()
+    code = 'from dems_nb.studies import _worker; _worker()'
     arguments = [run.to_json(), str(out), str(root or ''), str(threads), str(runs or '')]
     child = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *arguments],
                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -497,8 +483,11 @@ def run_plans(
 ) -> list: # names of the runs that failed
     "Run what is planned and not there, in the order given; a `SystemExit` stops them too."
     rows = read_ledger(out)
-    missing, children = _pending(plans, rows), set()
-    todo = [p for p in missing if take_over(p, rows, out) is None]
+    missing = _pending(plans, rows)
+    todo = []
+    for plan in missing:
+        if take_over(plan, rows, out) is None: todo.append(plan)
+    children = set()
     say(f'{len(todo)} of {len(plans)} runs to do')
     if len(todo) < len(missing): say(f'done by other studies: {len(missing) - len(todo)}')
     work = lambda p: _in_another_process(p, out, root, threads, runs, say, children)
@@ -580,13 +569,14 @@ class TimeSteps(Callback):
     "Note when each training step is done, on the device too, and end the training after some."
     def __init__(self,
         steps:int=50, # then it ends
-    ): self.steps, self.times = steps, []
+    ):
+        self.steps = steps
+        self.times = []
     def after_batch(self):
         if not self.training: return
         if self.dls.device.type == 'cuda': torch.cuda.synchronize(self.dls.device)
         self.times.append(time.perf_counter())
         if len(self.times) >= self.steps: raise CancelFitException
-
 
 # %% ../nbs/18_studies.ipynb #f5fd899d
 def time_training(
@@ -617,7 +607,6 @@ def _time_scoring(learn, n=5):
         learn.validate(dl=dl)                               # ends with reading the loss
     return (time.perf_counter() - began)*len(dls.valid)/len(dl)
 
-
 # %% ../nbs/18_studies.ipynb #99aeab12
 def timebox(
     recipe:Recipe, # of the paper, say; its epochs are replaced
@@ -628,7 +617,8 @@ def timebox(
     say=print, # called with what was decided
 ) -> Learner: # trained and scored
     "Train as many epochs as fit; interrupted, a call goes on. Raises `ValueError` if none fits."
-    began, plan = time.perf_counter(), Path(out)/'timebox.json'
+    began = time.perf_counter()
+    plan = Path(out)/'timebox.json'
     if not plan.exists():
         took = time_training(recipe, device, root)
         room = .9*60*minutes - (time.perf_counter() - began) - took['start']
@@ -645,7 +635,6 @@ def timebox(
     except (TypeError, ValueError) as e:
         raise ValueError(f'{plan} holds no recipe ({e}): delete it to plan anew') from None
     return train(chosen, out, resume=True, device=device, root=root, bar=False)
-
 
 # %% ../nbs/18_studies.ipynb #497ee175
 def timebox_main(
@@ -671,12 +660,7 @@ def timebox_main(
     p.add_argument('--ledger', help='enter the finished run into the ledger in this folder '
                                     '(default: do not)')
     a = p.parse_args(argv)
-    return _timebox(a, p)
-
-# %% ../nbs/18_studies.ipynb #e91a0b2b
-def _timebox(a, parser):
-    "What `dems_timebox` does with its flags."
-    if not 0 < a.minutes < 1e6: parser.error(f'--minutes is {a.minutes}: give minutes above 0')
+    if not 0 < a.minutes < 1e6: p.error(f'--minutes is {a.minutes}: give minutes above 0')
     def go(argv):
         r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train,
                             compile=a.compile)

@@ -309,10 +309,10 @@ def test_a_variant_has_the_recipes_dropout():
 def test_a_rate_is_chosen_when_the_whole_grid_is_there():
     tuned = [r for r in R.read_ledger(ledger) if r['study'] == 'positions' and r['stage'] == 'tune'
              and (r['recipe']['model'], r['variant']) == ('vit_nano', 'pos_noise')]
-    whole = S._tuned_lr(tuned, 'positions', 'vit_nano', 'pos_noise')
+    whole = S._tuned_lr(tuned, 'vit_nano', 'pos_noise')
     assert whole == max(tuned, key=lambda r: r['accuracy'])['recipe']['lr']
     with pytest.raises(ValueError, match='learning rates not tuned yet'):
-        S._tuned_lr(tuned[1:], 'positions', 'vit_nano', 'pos_noise')
+        S._tuned_lr(tuned[1:], 'vit_nano', 'pos_noise')
 
 def test_a_failed_run_of_one_study_leaves_anothers_of_that_name_alone(tmp_path, monkeypatch):
     tried = []
