@@ -8,6 +8,7 @@ from dems_nb.datasets import open_image
 from dems_nb.model import ViT, create_model
 from dems_nb.tokenizer import MultiScaleTokenizer
 from dems_nb.learner import evaluate
+from marks import weekly
 
 @pytest.fixture(autouse=True)
 def any_batch(monkeypatch):
@@ -165,7 +166,7 @@ def test_export_with_any_batch():
     x = torch.randn(5, 3, 16, 16)
     torch.testing.assert_close(exported.module()(x), model(x))
 
-@pytest.mark.parametrize('inside', [True, False])
+@pytest.mark.parametrize('inside', [True, *weekly(False)])
 def test_onnx(inside, answering, tmp_path):
     for p in ('onnx', 'onnxscript'): pytest.importorskip(p)
     ort = pytest.importorskip('onnxruntime')

@@ -9,7 +9,7 @@ pytest.importorskip('accelerate',
 # nothing drawn for each image
 plain = '--drop_path 0 --attn_drop 0 --mixup 0 --cutmix 0 --augment light --no-flip --shift 0'
 flags = ('--model dems_nano --dataset sample --n_train 640 --holdout 110 --batch_size 64 --epochs '
-         '2 --device cpu --precision fp32')
+         '2 --patch_size 8 --device cpu --precision fp32')
 
 def go(n, out, *more):
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
@@ -59,7 +59,7 @@ class Spy(R.Callback):
     def after_step(self): steps.append(len(self.y))
     def after_fit(self): self.learn.opt_state = None
 recipe = L.Recipe(n_train=640, holdout=110, bs=64, epochs=1, augment='paper', mixup=.8, cutmix=1.,
-                  drop_path=.2, precision='fp32')
+                  drop_path=.2, patch_size=8, precision='fp32')
 learn = R.train(recipe, device='cpu', bar=False, cbs=[Spy()])
 flat = torch.cat([p.detach().flatten() for p in learn.model.parameters()])
 both = [torch.zeros_like(flat) for _ in range(2)]

@@ -10,6 +10,7 @@ from dems_nb.figures import _model_input
 from dems_nb.visualize import attention_weights, mixing_weights, provenance
 from dems_nb.weights import load_bundled
 from draw_images import NoBrowser, chromium
+from marks import weekly
 from test_browser import INJECT, lit, rect
 
 @pytest.fixture(scope='module')
@@ -123,7 +124,8 @@ RUN = f'''(e, pictures) => pictures.map(text => {{
 
 three_scales = dict(other_sizes, image_size=24, patch_sizes=(3, 6, 12))
 
-@pytest.mark.parametrize('name', [*MODELS, 'three scales'])
+@pytest.mark.parametrize('name', ['bundled', 'other sizes',
+                                  *weekly('vit_nano', 'colour', 'three scales')])
 def test_every_stage_is_pytorchs(page, name):
     """100 pictures and 20 of noise: the largest difference, in units of its stage's largest number.
     Of the model with tables of 341², 10 and 2."""
@@ -159,7 +161,7 @@ def test_the_comparison_notices(page, bundled):
     assert near(floats(got['block 3']), want['block 3'][0])
     assert not near(floats(got['block 4']), want['block 4'][0], 1e-3)
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', ['bundled', *weekly(*[n for n in MODELS if n != 'bundled'])])
 def test_without_tokens_it_answers_as_pytorch_does(page, name):
     model = MODELS[name]()
     layout = model.layout
@@ -489,7 +491,7 @@ def test_the_tour_sets_the_page_and_says_what_is_there(page, explorer, bundled):
     page.keyboard.press('Escape')
     assert state(explorer)['step'] == 0 and not explorer.locator('.tour').is_visible()
 
-@pytest.mark.parametrize('name', ['vit_nano', 'colour', 'other sizes'])
+@pytest.mark.parametrize('name', ['vit_nano', *weekly('colour', 'other sizes')])
 def test_the_tour_of_another_model_has_six_steps_too(page, name):
     model = MODELS[name]()
     e, = open_explorers(page, explore(model, names(model)))
@@ -666,7 +668,7 @@ CONTRAST = '''e => {
     return (Math.max(ink, paper) + .05)/(Math.min(ink, paper) + .05) })) }'''
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
-@pytest.mark.parametrize('width', [320, 360, 768, 1280, 1800])
+@pytest.mark.parametrize('width', [320, 1280, *weekly(360, 768, 1800)])
 def test_nothing_is_cut_off_and_all_can_be_read(page, bundled, width, theme):
     page.set_viewport_size(dict(width=width, height=900))
     page.emulate_media(color_scheme=theme)

@@ -154,6 +154,7 @@ def test_the_battery_runs_and_goes_on(fake_cuda, tmp_path):
     assert set(own['waits']) == {'light', 'paper', 'finetune'} and own['waits']['paper'] == []
     assert own['memory']['peak_bytes'] > 2**20 and own['epoch']['images'] == 320
 
+@pytest.mark.slow
 def test_the_pair_on_a_card_in_one_call(fake_cuda, tmp_path):
     flags = ('pair --models dems_nano vit_nano --dataset sample --n_train 130 --holdout 60 '
              f'--batch_size 64 --minutes .5 --eager --out {tmp_path}').split()
@@ -169,8 +170,10 @@ def two(scenes):
     pytest.importorskip('accelerate', reason='several processes need accelerate')
     return scenes('two_cards')
 
+@pytest.mark.slow
 def test_the_second_cards_clock(two): assert two[0]['second_card'] == ['cuda:1', 'cuda:1']
 
+@pytest.mark.slow
 def test_two_processes_with_nccl(two):
     "They train, stop, go on, and the environment's mixed precision is none of theirs."
     rows = [r['two_cards'] for r in two]
@@ -181,6 +184,7 @@ def test_two_processes_with_nccl(two):
     assert first['mixed_precision'] == 'no'
 
 # ---- the tests for a real card, up to their numbers
+@pytest.mark.slow
 def test_the_tests_marked_cuda_run_up_to_their_numbers(fake_cuda, tmp_path):
     "Those that look at numbers fail by a comparison, nothing else fails; nothing is compiled."
     numbers = '''test_on_cuda_nothing_waits_and_the_result_is_the_cpus test_same_on_cuda

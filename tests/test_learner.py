@@ -6,7 +6,9 @@ from dems_nb.model import create_model
 from dems_nb.results import Evaluation
 from dems_nb.weights import load_model, read_safetensors, start_from
 
-tiny = dict(n_train=640, epochs=2, bs=64, precision='fp32')
+# 21 tokens in place of 85
+tiny = dict(n_train=320, epochs=2, bs=32, patch_size=8, precision='fp32')
+def grey_nano(**kw): return create_model('dems_nano', **dict(in_chans=1, patch_size=8) | kw)
 
 def test_lr_of_the_paper():
     lrs = L.lr_schedule(800, 10, 5e-4)
@@ -56,7 +58,7 @@ def test_bf16_is_real_on_a_cpu():
     class Spy(R.Callback):
         order = 30
         def after_pred(self): preds.append(self.pred.dtype)
-    model = create_model('dems_nano', in_chans=1)
+    model = grey_nano()
     model.blocks[0].mlp[0].register_forward_hook(lambda m, i, o: kinds.append(o.dtype))
     for precision, want in (('bf16', torch.bfloat16), ('fp32', torch.float32)):
         kinds.clear()
@@ -81,7 +83,7 @@ def test_same_seed_same_run_other_seed_another():
     assert torch.equal(flat[0], flat[1]) and not torch.equal(flat[0], flat[2])
 
 def test_it_learns():
-    learn = R.train(L.Recipe(n_train=2000, epochs=3, bs=32, flip=False, shift=0), bar=False)
+    learn = R.train(L.Recipe(n_train=2000, epochs=3, bs=32, flip=False, shift=0, patch_size=8), bar=False)
     # chance is .10; a model that does not learn stays there
     assert learn.evaluation.accuracy > .35, learn.evaluation
     assert learn.recorder.values[-1][0] < learn.recorder.values[0][0]
@@ -96,8 +98,8 @@ def test_run_folder(tmp_path):
     assert L.Recipe.from_json((tmp_path/'run/recipe.json').read_text()) == r
     res = json.loads((tmp_path/'run/result.json').read_text())
     assert (res['accuracy'] == learn.evaluation.accuracy and res['data']['n_scored'] == 1000
-            and res['data']['n_train'] == 640 and res['scored_on'] == 'test'
-            and res['images_seen'] == 1280 and res['recipe']['seed'] == 0)
+            and res['data']['n_train'] == 320 and res['scored_on'] == 'test'
+            and res['images_seen'] == 640 and res['recipe']['seed'] == 0)
     again = load_model(tmp_path/'run/model.safetensors')
     assert L.evaluate(again, learn.dls).accuracy == learn.evaluation.accuracy
     assert L.Recipe.from_json(read_safetensors(tmp_path/'run/model.safetensors')[1]['recipe']) == r
@@ -123,7 +125,7 @@ def test_wilson_interval():
     assert (round(low, 4), round(high, 4)) == (.7741, .8236)
 
 def test_fine_tuning_starts_from_the_given_model():
-    model = create_model('dems_nano', in_chans=1)
+    model = grey_nano()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     learn = L.make_learner(L.Recipe(**tiny), model=model, device='cpu')
     assert learn.model is model and all(torch.equal(v, before[k])
@@ -188,8 +190,8 @@ def test_mixed_batches_reach_the_loss():
     learn = R.train(L.Recipe(**{**tiny, 'epochs': 1}, mixup=.8, cutmix=1., label_smoothing=.1),
                     cbs=[Spy()], bar=False, device='cpu')
     for y, shape in seen:
-        assert y.shape == (64, 10) and y.is_floating_point() and shape == (64, 1, 32, 32)
-        torch.testing.assert_close(y.sum(1), torch.ones(64)); assert (y >= .01 - 1e-6).all()
+        assert y.shape == (32, 10) and y.is_floating_point() and shape == (32, 1, 32, 32)
+        torch.testing.assert_close(y.sum(1), torch.ones(32)); assert (y >= .01 - 1e-6).all()
     # another share each batch
     assert len({round(y.amax(1).mean().item(), 4) for y, _ in seen}) == len(seen) == 10
     assert learn.evaluation.n == 1000
@@ -336,12 +338,12 @@ def test_train_from_pretrained_says_so(tmp_path, capsys):
     assert res['pretrained']['name'] == 'model.safetensors' and len(
         res['pretrained']['sha256']) == 64 and res['given'] == []
     with pytest.raises(ValueError, match='both a model and pretrained'):
-        R.train(L.Recipe(**tiny), model=create_model('dems_nano', in_chans=1),
+        R.train(L.Recipe(**tiny), model=grey_nano(),
                 pretrained=tmp_path/'a')
 
 def test_what_was_given_is_recorded(tmp_path):
-    dls = D.get_dls('sample', device='cpu', n_train=640, bs=64)
-    R.train(L.Recipe(**tiny), tmp_path, dls=dls, model=create_model('dems_nano', in_chans=1),
+    dls = D.get_dls('sample', device='cpu', n_train=320, bs=32)
+    R.train(L.Recipe(**tiny), tmp_path, dls=dls, model=grey_nano(),
             bar=False)
     res = json.loads((tmp_path/'result.json').read_text())
     assert res['given'] == ['dls', 'model'] and res['scored_on'] == 'given data'
@@ -350,7 +352,7 @@ def test_a_model_for_other_pictures_is_refused_before_anything_is_written(tmp_pa
     for kw, said in ((dict(in_chans=3), r"of \(3, 32, 32\) and sample gives \(1, 32, 32\)"),
                      (dict(in_chans=1, image_size=64), r'\(1, 64, 64\)')):
         with pytest.raises(ValueError, match=said):
-            R.train(L.Recipe(**tiny), tmp_path/'x', model=create_model('dems_nano', **kw),
+            R.train(L.Recipe(**tiny), tmp_path/'x', model=grey_nano(**kw),
                     bar=False, device='cpu')
     assert not (tmp_path/'x').exists()
 
@@ -361,7 +363,7 @@ def test_trains_on_cuda():
 
 # ---- fastai's own API: a test for each line of the chapter's table
 
-small = L.Recipe(n_train=40, holdout=20, bs=10, epochs=2, precision='fp32')
+small = L.Recipe(n_train=40, holdout=20, bs=10, epochs=2, patch_size=8, precision='fp32')
 
 @pytest.fixture(scope='module')
 def at(tmp_path_factory): return tmp_path_factory.mktemp('api')
@@ -810,7 +812,7 @@ def test_the_rate_of_a_step_of_several_batches():
 @pytest.mark.parametrize('patch_size, regions', [(None, 16), (8, 4)])
 def test_fine_tuning_at_64_pixels_from_32(tmp_path, patch_size, regions):
     "More regions, or patches twice as large: both train, and the second sees what it saw."
-    R.train(replace(small, epochs=1), tmp_path/'a', bar=False, device='cpu')
+    R.train(replace(small, epochs=1, patch_size=None), tmp_path/'a', bar=False, device='cpu')
     r = L.Recipe.finetune('dems_nano', 'sample', 1, 10, image_size=64, patch_size=patch_size,
                           n_train=40, holdout=20, precision='fp32')
     learn = R.train(r, tmp_path/'b', pretrained=tmp_path/'a', bar=False, device='cpu')

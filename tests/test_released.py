@@ -57,6 +57,7 @@ def served(files, **more):
     return {Z.zoo[k].file_id: ('large', v)
             for k, v in names.items()} | {Z.zoo[k].file_id: v for k, v in more.items()}
 
+@pytest.mark.slow
 def test_all_fourteen(files, few, tmp_path, monkeypatch, capsys):
     quota = {'dems_small/cifar100': ('quota', b'')}
     with drive(served(files, **quota), monkeypatch):

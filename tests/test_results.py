@@ -224,12 +224,14 @@ def test_readme_says_what_the_ledger_says_now():
 
 def sample(seed=0, epochs=2, **kw):
     return S.PlannedRun('example', 'images',
-                        Recipe(n_train=200, epochs=epochs, bs=50, seed=seed, **kw))
+                        Recipe(n_train=200, epochs=epochs, bs=50, seed=seed, patch_size=8,
+                               **kw))
 
 def test_a_killed_study_goes_on(tmp_path):
     "Killed in the middle of its second run, it leaves one row; the next start adds the other."
     code = ('import sys; from dataclasses import replace; from dems_nb.studies import *; from '
-            'dems_nb.learner import Recipe;r = Recipe(n_train=200, epochs=2, bs=50);'
+            'dems_nb.learner import Recipe;'
+            'r = Recipe(n_train=200, epochs=2, bs=50, patch_size=8);'
             'run_plans([PlannedRun("example", "images", r), PlannedRun("example", "images", '
             f'replace(r, seed=1, epochs=10_000))], {str(tmp_path)!r}, runs=None)')
     # -u: or its lines stay in a buffer
@@ -250,7 +252,7 @@ endless = '''
 import sys
 from dems_nb import studies as S
 from dems_nb.learner import Recipe
-plan = S.PlannedRun('example', 'images', Recipe(n_train=200, epochs=10_000, bs=50))
+plan = S.PlannedRun('example', 'images', Recipe(n_train=200, epochs=10_000, bs=50, patch_size=8))
 S.studies['example'] = lambda rows: [plan]
 raise SystemExit(S.main(['example', '--out', sys.argv[1], '--runs', sys.argv[2]]))
 '''

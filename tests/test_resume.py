@@ -5,10 +5,12 @@ from pathlib import Path
 from safetensors.torch import save
 from dems_nb import learner as L, run as R
 from dems_nb.weights import load_model, read_safetensors, start_from
+from marks import weekly
 
 root = Path(__file__).parent.parent
 # drop path, dropout, mixing, every augmentation
-recipe = L.Recipe.pretrain('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100)
+recipe = L.Recipe.pretrain('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100,
+                           patch_size=8)
 
 class At(R.Callback):
     "Do something at one place of a run."
@@ -76,7 +78,7 @@ R.train(recipe, out, device='cpu', bar=False, resume=True, save_every=0., cbs=[K
 def child(r, out, epoch, step):
     return shell.run(CHILD, r.to_json(), out, epoch, step, cwd=root)
 
-@pytest.mark.parametrize('schedule', ['paper', 'one_cycle'])
+@pytest.mark.parametrize('schedule', ['one_cycle', *weekly('paper')])
 def test_killed_outright(tmp_path, schedule):
     "SIGKILL in the middle of an epoch, twice, in processes of their own."
     r = replace(recipe, schedule=schedule, epochs=3, warmup=0, precision='fp32')
@@ -142,7 +144,8 @@ def test_a_finished_run_resumes_to_itself(tmp_path, whole):
                for k, v in load_model(whole/'model.safetensors').state_dict().items())
 
 def test_a_fine_tuning_resumes_without_its_source(tmp_path, whole):
-    r = L.Recipe.finetune('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100)
+    r = L.Recipe.finetune('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100,
+                            patch_size=8)
     go(tmp_path/'a', r, pretrained=whole)
     with pytest.raises(R.Interrupted):
         go(tmp_path/'b', r, pretrained=whole, cbs=[At(1, 2, raise_signal(signal.SIGTERM))])

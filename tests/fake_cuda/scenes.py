@@ -8,7 +8,8 @@ from kit import (Callback, Interrupted, NoWaits, Recipe, Steps, StopAt, create_m
                  load_model, make_learner, named, quiet, recipe_dls, train)
 from watch import counts, since, watch, waits
 
-small = dict(dataset='sample', model='dems_nano', n_train=320, holdout=100, bs=64, epochs=2)
+small = dict(dataset='sample', model='dems_nano', n_train=320, holdout=100, bs=64, epochs=2,
+             patch_size=8)
 paper = dict(augment='paper', mixup=.8, cutmix=1., label_smoothing=.1, schedule='paper',
              drop_path=.15, attn_drop=.05)
 finetune = dict(mixup=.8, cutmix=1., label_smoothing=.1, schedule='paper', drop_path=.2,

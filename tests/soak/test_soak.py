@@ -1,7 +1,8 @@
 "The short form of `make soak`: ten kills; and the harness notices what it is there for."
-import shutil, struct
+import pytest, shutil, struct
 import soak
 
+@pytest.mark.slow
 def test_ten_kills(tmp_path):
     h = soak.soak(tmp_path, minutes=5., kills=10, jobs=2)
     assert not h.faults and h.runs, h.faults
