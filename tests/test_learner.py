@@ -83,7 +83,8 @@ def test_same_seed_same_run_other_seed_another():
     assert torch.equal(flat[0], flat[1]) and not torch.equal(flat[0], flat[2])
 
 def test_it_learns():
-    learn = R.train(L.Recipe(n_train=2000, epochs=3, bs=32, flip=False, shift=0, patch_size=8), bar=False)
+    recipe = L.Recipe(n_train=2000, epochs=3, bs=32, flip=False, shift=0, patch_size=8)
+    learn = R.train(recipe, bar=False)
     # chance is .10; a model that does not learn stays there
     assert learn.evaluation.accuracy > .35, learn.evaluation
     assert learn.recorder.values[-1][0] < learn.recorder.values[0][0]
