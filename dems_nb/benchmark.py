@@ -731,12 +731,6 @@ def time_augmentation(
                                              warmup=2)['it'])
 
 # %% ../nbs/14_benchmark.ipynb #0a8cfdf7
-def _memory(step):
-    "What `bench` says of memory: before the first step, and at most in the second."
-    idle = peak_memory(lambda: None, step.device)
-    step()
-    return dict(idle_bytes=idle, peak_bytes=peak_memory(step, step.device))
-
 def _whole_step(step, compile, rounds, n, seed):
     "What `bench` says of the whole step: images a second, augmentation, parts."
     whole = {'whole step': step}
@@ -771,7 +765,9 @@ def bench(
         tokens = m.layout.n_regions*m.layout.tokens_per_region + 1
         out['paths'] = explain_path(tokens, attn_drop, precision == 'bf16')
     step = TrainingStep(m, batch_size, precision, seed=seed)
-    out |= _memory(step)  # before anything else has filled it
+    out['idle_bytes'] = peak_memory(lambda: None, step.device)  # before anything else has filled it
+    step()
+    out['peak_bytes'] = peak_memory(step, step.device)
     out['ways'] = compare(m, batch_size, (precision,), compile, rounds, n)
     out |= _whole_step(step, compile, rounds, n, seed)
     out['gflop'] = 6*count_cost(m)['macs']/1e9

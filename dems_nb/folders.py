@@ -454,14 +454,6 @@ def _tell_broken(broken, on_broken):
     else: raise ValueError(f'{many}; mend or delete them, or leave them out with on_broken="skip"')
 
 # %% ../nbs/10_folders.ipynb #21bc17f1
-def _check_choices(on_broken, fit, in_chans):
-    "Raise `ValueError` for a choice that there is not."
-    choices = (('on_broken', on_broken, ('error', 'skip')), ('fit', fit, ('whole', 'middle')),
-               ('in_chans', in_chans, (None, 1, 3)))
-    for name, value, known in choices:
-        if value in known: continue
-        raise ValueError(f'{name} is {value!r}: give {" or ".join(map(repr, known))}')
-
 def _tell_list(listed, train):
     "Say what of a list a user should know; raise `ValueError` if it cannot be trained on."
     if train and not listed.train:
@@ -497,7 +489,11 @@ def read_folder(
     "The pictures of a folder. Raises `ValueError` or `OSError` for what cannot be."
     record = record or dataset_facts('folder')
     fit = fit or record.fit or ('middle' if crop else 'whole')
-    _check_choices(on_broken, fit, in_chans)
+    choices = (('on_broken', on_broken, ('error', 'skip')), ('fit', fit, ('whole', 'middle')),
+               ('in_chans', in_chans, (None, 1, 3)))
+    for name, value, known in choices:
+        if value not in known:
+            raise ValueError(f'{name} is {value!r}: give {" or ".join(map(repr, known))}')
     workers = whole_number('workers', workers or min(16, os.cpu_count() or 1))
     listed = look_at_folder(root, valid_pct, split_seed, cache)
     _tell_list(listed, train)

@@ -280,12 +280,6 @@ def _check_fit(model, dls):
         raise ValueError(f'the model takes pictures (channels, height, width) of {accepted} and '
                          f'{name} gives {shape}: give both the same in_chans and image_size')
 
-def _same_device(dls, device):
-    "Raise `ValueError` if data lives on another device than the one that is asked for."
-    if device is None or torch.device(device).type == dls.device.type: return
-    raise ValueError(f'device is {device} and the data lives on {dls.device}: leave device out, or '
-                     f'make the data with device={str(device)!r}')
-
 # %% ../nbs/07_learner.ipynb #b056bf12
 def make_learner(
     recipe:Recipe, # all hyperparameters
@@ -298,7 +292,9 @@ def make_learner(
     "A fastai Learner for a recipe, its seed set. Raises `ValueError` for what does not fit."
     set_seed(recipe.seed)
     if dls is None: dls = recipe_dls(recipe, device)
-    _same_device(dls, device)
+    if device is not None and torch.device(device).type != dls.device.type:
+        raise ValueError(f'device is {device} and the data lives on {dls.device}: leave device '
+                         f'out, or make the data with device={str(device)!r}')
     if model is None:
         model = create_model(recipe.model, dls.c, dls.in_chans, recipe.image_size,
                              recipe.patch_size,

@@ -571,7 +571,10 @@ class EpochLog(Callback):
         scores = dict(zip([n for n in names if n != 'time'], self.recorder.values[-1]))
         row = dict(epoch=self.epoch + 1, lr=self.opt.hypers[-1]['lr'], **scores)
         self.rows.append(row)
-        self.say(_epoch_line(row) + f'   {time.perf_counter() - self.began:.0f} s')
+        line = f'epoch {row["epoch"]:3}   loss {row["train_loss"]:.3f} train'
+        if row.get('valid_loss') is not None: line += f', {row["valid_loss"]:.3f} valid'
+        if row.get('accuracy') is not None: line += f'   accuracy {row["accuracy"]:.1%}'
+        self.say(f'{line}   {time.perf_counter() - self.began:.0f} s')
         self.folder.history(self.rows)
         if math.isfinite(scores['train_loss']): return
         self.problem = why_not_finite(self.learn, self.recipe, self.epoch)
@@ -581,13 +584,6 @@ class EpochLog(Callback):
     ):
         if self.show: print(line, flush=True)
         self.folder.say(line)
-
-# %% ../nbs/09_run.ipynb #4d43fd9a
-def _epoch_line(row):
-    "A row of the history as a line to read."
-    line = f'epoch {row["epoch"]:3}   loss {row["train_loss"]:.3f} train'
-    if row.get('valid_loss') is not None: line += f', {row["valid_loss"]:.3f} valid'
-    return line + (f'   accuracy {row["accuracy"]:.1%}' if row.get('accuracy') is not None else '')
 
 # %% ../nbs/09_run.ipynb #ca8f9d70
 def _commit():

@@ -171,17 +171,15 @@ def real_number(
 # %% ../nbs/21_trust.ipynb #818deac0
 _paths = 'path', 'out', 'folder', 'root', 'run', 'ledger'    # parameters that are paths everywhere
 
-def _no_device(value):
-    "Why a value names no device; None if it does, there or not."
-    try: torch.device(value)
-    except (RuntimeError, TypeError):
-        return f"device is {shown(value)}: give a name such as 'cpu', 'cuda' or 'mps'"
-
 def _misfit(name, value, kind):
     "Why a value is not what a parameter is annotated with; None if it is."
     if kind is int: return whole_number(name, value, 0) and None
     if kind is float: return real_number(name, value) and None
-    if name == 'device': return _no_device(value)
+    if name == 'device':
+        try: torch.device(value)
+        except (RuntimeError, TypeError):
+            return f"device is {shown(value)}: give a name such as 'cpu', 'cuda' or 'mps'"
+        return
     if name in _paths and kind is inspect.Parameter.empty: kind = os.PathLike
     if not isinstance(kind, type) or kind in (bool, inspect.Parameter.empty): return
     fits = isinstance(value, (kind, str) if kind is os.PathLike else kind)

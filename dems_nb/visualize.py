@@ -205,13 +205,6 @@ def _origins(Ds, layout):
     for D in Ds: P = _mix_rows(P, D)
     return P[1:, 1:].unflatten(0, (layout.n_regions, -1))
 
-def _show_painted(fig, layout, img, weights, shares):
-    "A panel a scale with one token's sources in units of the largest, and each scale's share."
-    axs = fig.subplots(1, len(layout.grids), squeeze=False)[0]
-    _paint(axs, layout, weights, img, float(weights.max()))
-    for ax, p, share in zip(axs, layout.patch_sizes, shares):
-        ax.set_title(f'{p}-pixel patches: {share:.0%}', fontsize=9)
-
 def _mixing_title(D, which, region, chosen, k):
     "What the figure shows, and whether the interaction has learned to choose at all."
     perplexity, T = _perplexity(D, 1), D.shape[1]
@@ -241,7 +234,10 @@ def show_mixing(
     fig = plt.figure(figsize=(2.4*len(layout.grids) + .4, 7), layout='constrained')
     top, low = fig.subfigures(2, 1, height_ratios=(2.4, 4.6))
     shares = _shares(rows.T, layout.scale)
-    _show_painted(top, layout, _image(img, layout.image_size), rows[chosen], shares[:, chosen])
+    axs = top.subplots(1, len(layout.grids), squeeze=False)[0]
+    _paint(axs, layout, rows[chosen], _image(img, layout.image_size), float(rows[chosen].max()))
+    for ax, p, share in zip(axs, layout.patch_sizes, shares[:, chosen]):
+        ax.set_title(f'{p}-pixel patches: {share:.0%}', fontsize=9)
     top.suptitle(_mixing_title(Ds[which], which, region, chosen, model.config['mix_before'][which]),
                  fontsize=10)
     matrix, *under = low.subplots(3, 1, height_ratios=(3, 1, 1))
@@ -306,18 +302,13 @@ def provenance(
                        None))
 
 # %% ../nbs/08_visualize.ipynb #fb95fa5c
-def _spread(layout, weights):
-    "The weight of each pixel, if each token spreads its own evenly over its box: (size, size)."
-    heat = torch.zeros(layout.image_size, layout.image_size)
+def _show_spread(ax, layout, weights):
+    "The weight of each pixel, if each token spreads its own evenly over its box; from 0 up."
+    S = layout.image_size
+    heat = torch.zeros(S, S)
     for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), weights.tolist()):
         heat[y0:y1, x0:x1] += w/((x1-x0)*(y1-y0))
-    return heat
-
-def _show_spread(ax, layout, weights):
-    "The weight of each pixel, in one colour scale that starts at 0."
-    S = layout.image_size
-    shown = ax.imshow(100*_spread(layout, weights).numpy(), cmap='viridis', vmin=0,
-                      extent=(0, S, S, 0))
+    shown = ax.imshow(100*heat.numpy(), cmap='viridis', vmin=0, extent=(0, S, S, 0))
     ax.set(xticks=[], yticks=[])
     ax.figure.colorbar(shown, ax=ax, location='bottom', shrink=.8, label='weight of a pixel, %')
 

@@ -110,8 +110,10 @@ def described(text):
                 if isinstance(f, ast.FunctionDef) and f.name == '__init__': out[n.name] += of(f)
         elif isinstance(n, ast.FunctionDef):
             if any('patch' in ast.unparse(d) for d in n.decorator_list):
-                if not n.name.startswith('_') and ast.get_docstring(n):
-                    out[f'{ast.unparse(n.args.args[0].annotation)}.{n.name}'] = of(
+                owner = ast.unparse(n.args.args[0].annotation)
+                private = n.name.startswith('_') or owner not in public
+                if not private and ast.get_docstring(n):
+                    out[f'{owner}.{n.name}'] = of(
                         ast.FunctionDef(n.name,
                                         ast.arguments(n.args.posonlyargs, n.args.args[1:],
                                                       n.args.vararg, n.args.kwonlyargs)))

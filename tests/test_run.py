@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from fastai.callback.tracker import EarlyStoppingCallback
 from dems_nb import learner as L, run as R
-from dems_nb.weights import load_model, read_safetensors
+from dems_nb.weights import load_model, read_safetensors, save_model
 
 root = Path(__file__).parent.parent
 tiny = L.Recipe(n_train=160, holdout=100, bs=32, epochs=2, patch_size=8, precision='fp32')
@@ -287,9 +287,12 @@ def test_pretrained_weights_of_another_model_are_refused(tmp_path, done):
         go(tmp_path/'new', replace(tiny, model='vit_nano'), pretrained=done)
     assert not (tmp_path/'new').exists()
 
-def test_another_patch_size_is_what_runs(tmp_path, done):
-    go(tmp_path, replace(tiny, epochs=1, patch_size=4), pretrained=done)
-    assert json.loads((tmp_path/'result.json').read_text())['config']['patch_sizes'] == [4, 8, 16]
+def test_another_patch_size_is_what_runs(tmp_path):
+    fine = tmp_path/'fine.safetensors'
+    save_model(L.create_model('dems_nano', 10, 1), fine)
+    go(tmp_path/'run', replace(tiny, epochs=1, patch_size=8), pretrained=fine)
+    config = json.loads((tmp_path/'run/result.json').read_text())['config']
+    assert config['patch_sizes'] == [8, 16, 32]
 
 def test_class_names_travel_with_the_weights(done):
     assert json.loads(read_safetensors(done/'model.safetensors')[1]['classes'])[9] == 'Ankle boot'
