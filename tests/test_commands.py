@@ -9,7 +9,7 @@ def script(name, *flags, cwd, fresh=False):
 
 def test_exit_status(tmp_path):
     flags = ('--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 1 '
-             '--batch_size 32 --device cpu --output_dir run'.split())
+             '--patch_size 8 --batch_size 32 --device cpu --output_dir run'.split())
     good = script('pretrain', *flags, cwd=tmp_path, fresh=True)
     assert good.returncode == 0 and 'last epoch:' in good.stdout, good.stderr
     again = script('pretrain', *flags, cwd=tmp_path)
