@@ -38,8 +38,10 @@ demo: $(STAMP)
 	$(TIDY) $(BIN)/dems_demo $(DEMO)
 
 # Notebooks two at a time, each on one thread; then the tests likewise, with pytest, whose line closes the run.
+# The studies' pages are run by a test, which also compares what they print.
+STUDIES := baseline|ablations|data_efficiency
 test: $(STAMP)
-	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
+	$(TIDY) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print --skip_file_re '^([_.]|($(STUDIES))\.ipynb)'
 	$(TIDY) OMP_NUM_THREADS=1 $(SLOW:%=DEMS_SLOW=%) $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 # What the reliability paragraph of the README quotes. SEED=1 begins elsewhere.

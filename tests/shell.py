@@ -1,6 +1,7 @@
 """Commands as a shell starts them, without the wait for imports: a process that has imported the
 package is asked, and forks for each. Where there is no fork, a new Python is started."""
 import atexit, json, os, subprocess, sys, tempfile, traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 root = Path(__file__).parent.parent
@@ -22,26 +23,36 @@ def start():
 
 def run(code, *argv, cwd, env=None, fresh=False):
     "Run code as `python -c code argv…`: what `subprocess.run` gives; `fresh`: in a new Python."
+    return run_together(code, *argv, cwd=cwd, envs=[env or {}], fresh=fresh)[0]
+
+def run_together(code, *argv, cwd, envs, fresh=False):
+    "The same in several processes side by side, one for each environment."
     argv = ['-c', *map(str, argv)]
-    env = {**os.environ, 'PYTHONPATH': str(root), **(env or {})}
-    if fresh or not hasattr(os, 'fork'): return new_python(code, argv, cwd, env)
+    envs = [{**os.environ, 'PYTHONPATH': str(root), **env} for env in envs]
+    if fresh or not hasattr(os, 'fork'):
+        with ThreadPoolExecutor(len(envs)) as pool:
+            return list(pool.map(lambda env: new_python(code, argv, cwd, env), envs))
     with tempfile.TemporaryDirectory() as tmp:
-        out, err = (Path(tmp)/name for name in ('out', 'err'))
-        job = dict(code=code, argv=argv, cwd=str(cwd), env=env, out=str(out), err=str(err))
+        jobs = [dict(code=code, argv=argv, cwd=str(cwd), env=env, out=f'{tmp}/out{i}',
+                     err=f'{tmp}/err{i}') for i, env in enumerate(envs)]
         asked = server if server and server.poll() is None else start()
-        asked.stdin.write(json.dumps(job) + '\n'); asked.stdin.flush()
-        status = int(asked.stdout.readline())
-        return subprocess.CompletedProcess(argv, status, out.read_text(), err.read_text())
+        asked.stdin.write(json.dumps(jobs) + '\n'); asked.stdin.flush()
+        ended = json.loads(asked.stdout.readline())
+        return [subprocess.CompletedProcess(argv, status, Path(job['out']).read_text(),
+                                            Path(job['err']).read_text())
+                for status, job in zip(ended, jobs)]
 
 # in the other process
 def serve():
-    "Import, then fork for each line; say the exit status of the child."
+    "Import, then fork for each job of a line; say the exit status of each child."
     import dems_nb.commands, dems_nb.classifier, dems_nb.demo, dems_nb.studies
     for line in sys.stdin:
-        child = os.fork()
-        if not child: become(json.loads(line))
-        status = os.waitpid(child, 0)[1]
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        children = []
+        for job in json.loads(line):
+            children.append(os.fork())
+            if not children[-1]: become(job)
+        ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps(ended), flush=True)
 
 def become(job):
     "In the child: its own streams, folder, environment and arguments; then the code."

@@ -389,8 +389,8 @@ def run_all(page):
 def pictures(outputs):
     return [sum('image/png' in o.get('data', {}) for o in outs) for outs in outputs]
 
-# each is run by nbdev_test; here two, in the browser, the others when there is time
-chapters = [pytest.param(p.stem, marks=() if p.stem[:2] == '00' else pytest.mark.slow)
+# each is run by nbdev_test, and 11 here below, in the browser; the others when there is time
+chapters = [pytest.param(p.stem, marks=pytest.mark.slow)
             for p in sorted((root/'nbs').glob('0[0-8]_*.ipynb'))]
 
 @pytest.mark.parametrize('name', chapters)

@@ -1,5 +1,5 @@
 "Two processes on a CPU do what one does: same steps, same weights, same score, every image once."
-import csv, json, os, pytest, socket, subprocess, sys, torch
+import csv, json, os, pytest, shell, socket, subprocess, sys, torch
 from pathlib import Path
 from dems_nb.weights import read_safetensors
 
@@ -11,17 +11,21 @@ plain = '--drop_path 0 --attn_drop 0 --mixup 0 --cutmix 0 --augment light --no-f
 flags = ('--model dems_nano --dataset sample --n_train 640 --holdout 110 --batch_size 64 --epochs '
          '2 --patch_size 8 --device cpu --precision fp32')
 
+def free_port():
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+
 def go(n, out, *more):
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    launch = [] if n == 1 else ['torch.distributed.run', '--nproc_per_node', str(n),
-                                '--master_port', str(port), '-m']
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', *launch, 'dems_nb.commands',
-                           'pretrain', *flags.split(), '--output_dir', str(out), *more],
-                          env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    "The command in `n` processes, each told what torch.distributed.run would tell it."
+    code = 'import sys; from dems_nb.commands import pretrain; sys.exit(pretrain())'
+    told = dict(WORLD_SIZE=n, LOCAL_WORLD_SIZE=n, MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(),
+                OMP_NUM_THREADS=1)
+    envs = [dict(told, RANK=i, LOCAL_RANK=i) if n > 1 else dict(OMP_NUM_THREADS=1) for i in range(n)]
+    envs = [{k: str(v) for k, v in env.items()} for env in envs]
+    all_done = shell.run_together(code, *flags.split(), '--output_dir', out, *more, cwd=root,
+                                  envs=envs)
+    for done in all_done: assert done.returncode == 0, done.stderr[-3000:]
     return read_safetensors(out/'model.safetensors')[0], json.loads(
-        (out/'result.json').read_text()), done.stdout
+        (out/'result.json').read_text()), ''.join(done.stdout for done in all_done)
 
 def apart(a, b): return max((a[k] - b[k]).abs().max().item() for k in a)
 
@@ -79,9 +83,8 @@ if rank_distrib() == 0:
 def test_each_process_sees_its_half_and_ends_with_the_same_weights(tmp_path):
     "Augmentation, mixup, drop path: gradients are averaged, so the weights stay equal to the bit."
     (tmp_path/'check.py').write_text(CHECK)
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run',
-                           '--nproc_per_node', '2', '--master_port', str(port),
+                           '--nproc_per_node', '2', '--master_port', str(free_port()),
                            str(tmp_path/'check.py')],
                           env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)},
                           capture_output=True, text=True, timeout=300)

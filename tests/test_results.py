@@ -17,6 +17,10 @@ page_of = dict(data_efficiency='data_efficiency', cifar10='data_efficiency', abl
                positions='baseline', budget='baseline')
 studies = [root/'nbs/tutorials'/f'{n}.ipynb' for n in dict.fromkeys(page_of.values())]
 
+def test_the_pages_that_make_test_leaves_to_this_file_are_run_here():
+    left_out = re.search('^STUDIES := (.*)$', (root/'Makefile').read_text(), re.M)[1]
+    assert sorted(left_out.split('|')) == sorted(p.stem for p in studies)
+
 def test_a_study_with_rows_has_a_page():
     for name in {p.parent.name for p in files} & S.studies.keys():
         text = (root/'nbs/tutorials'/f'{page_of[name]}.ipynb').read_text(encoding='utf-8')
