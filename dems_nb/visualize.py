@@ -302,13 +302,18 @@ def provenance(
                        None))
 
 # %% ../nbs/08_visualize.ipynb #fb95fa5c
-def _show_spread(ax, layout, weights):
-    "The weight of each pixel, if each token spreads its own evenly over its box; from 0 up."
-    S = layout.image_size
-    heat = torch.zeros(S, S)
+def _spread(layout, weights):
+    "The weight of each pixel, if each token spreads its own evenly over its box: (size, size)."
+    heat = torch.zeros(layout.image_size, layout.image_size)
     for (x0, y0, x1, y1), w in zip(layout.boxes.tolist(), weights.tolist()):
         heat[y0:y1, x0:x1] += w/((x1-x0)*(y1-y0))
-    shown = ax.imshow(100*heat.numpy(), cmap='viridis', vmin=0, extent=(0, S, S, 0))
+    return heat
+
+def _show_spread(ax, layout, weights):
+    "The weight of each pixel, in one colour scale that starts at 0."
+    S = layout.image_size
+    shown = ax.imshow(100*_spread(layout, weights).numpy(), cmap='viridis', vmin=0,
+                      extent=(0, S, S, 0))
     ax.set(xticks=[], yticks=[])
     ax.figure.colorbar(shown, ax=ax, location='bottom', shrink=.8, label='weight of a pixel, %')
 
