@@ -50,6 +50,12 @@ def _add_recipe_flags(
         parser.add_argument(flag, dest=field.name, default=argparse.SUPPRESS, help=about, **kind)
 
 # %% ../nbs/16_commands.ipynb #474b1811
+def _notices_folder(data_path):
+    "Whether the data is a folder of pictures, though --dataset does not say so."
+    if not data_path or not has_image_folders(data_path): return False
+    print(f'{data_path} holds a folder of pictures a class: that is the data (--dataset folder)')
+    return True
+
 def _recipe_flags(args):
     "The recipe's fields that were given; DEMS_Small and Ti are dems_small and dems_tiny."
     values = recipe_values(args.recipe) if getattr(args, 'recipe', None) else {}
@@ -58,10 +64,7 @@ def _recipe_flags(args):
         name = values['model'].lower().replace('-', '_')
         short = dict(ti='dems_tiny', s='dems_small', dems_ti='dems_tiny', dems_s='dems_small')
         values['model'] = short.get(name, name)
-    if 'dataset' not in values and args.data_path and has_image_folders(args.data_path):
-        print(f'{args.data_path} holds a folder of pictures a class: '
-              'that is the data (--dataset folder)')
-        values['dataset'] = 'folder'
+    if 'dataset' not in values and _notices_folder(args.data_path): values['dataset'] = 'folder'
     return values
 
 # %% ../nbs/16_commands.ipynb #ff7c0794
@@ -322,7 +325,8 @@ def evaluate_command(
         parser = argparse.ArgumentParser(prog='dems_evaluate', description=evaluate_command.__doc__)
         add = parser.add_argument
         add('--pretrained_weight', required=True, help=_weights_help)
-        add('--dataset', required=True, help=f'one of {", ".join(list_datasets())}')
+        add('--dataset', help=f'one of {", ".join(list_datasets())} (default: folder, if '
+                              '--data_path holds a folder of pictures a class)')
         add('--data_path', help='folder to look for the data in first (default: the known ones)')
         add('--batch_size', type=int, default=256, help='images scored at once (default: 256)')
         add('--device', type=_device,
@@ -334,6 +338,8 @@ def evaluate_command(
             help='leave out pictures that cannot be read (default: no)')
         add('--json', help='write the figures to this file (default: none)')
         args = parser.parse_args(argv)
+        if not args.dataset and _notices_folder(args.data_path): args.dataset = 'folder'
+        if not args.dataset: parser.error('the following arguments are required: --dataset')
         return _score(args)
     return _command(go, 'dems_evaluate', argv)
 

@@ -140,3 +140,11 @@ def test_a_folder_of_pictures_is_noticed(tmp_path):
     assert done.returncode == 0 and '(--dataset folder)' in done.stdout, done.stderr
     assert '2 classes (cat, dog)' in done.stdout and '"image_size": 256' in done.stdout
     assert sorted(tmp_path.rglob('*')) == before
+    # and is scored without its being named; elsewhere a name is asked for
+    train = '--data_path photos --light --epochs 1 --image_size 16 --output_dir run'.split()
+    assert script('pretrain', *train, cwd=tmp_path).returncode == 0
+    flags = '--pretrained_weight run --data_path'.split()
+    done = script('evaluate_command', *flags, 'photos', cwd=tmp_path)
+    assert done.returncode == 0 and 'of 4 images' in done.stdout, done.stderr
+    done = script('evaluate_command', *flags, 'run', cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.rstrip().endswith('required: --dataset')
