@@ -435,7 +435,9 @@ def _predict(args):
         if args.csv: rows.append((name, answer))
     bar.close()
     if args.csv: write_atomic(args.csv, _table(rows, top))
-    if broken: print(f'dems_predict: {broken} of the pictures could not be read', file=sys.stderr)
+    if broken:
+        rest = f'; {args.csv} has the other {len(rows):,} answers' if args.csv else ''
+        print(f'dems_predict: {broken} of the pictures could not be read{rest}', file=sys.stderr)
     return broken
 
 # %% ../nbs/15_classifier.ipynb #f1b18875

@@ -245,13 +245,15 @@ def describe_folder(
     listed:FolderList, # what `look_at_folder` gave
 ) -> str: # a few lines, for people
     "Classes, counts and what is no picture, as a dry run says it."
-    counts = [n for part in listed.counts.values() for n in part.values()]
+    def each(part):
+        counts = sorted(listed.counts[part].values()) if part in listed.counts else [0]
+        return ' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1]))) + ' a class'
     names = ', '.join(listed.classes[:8]) + ', …'*(len(listed.classes) > 8)
     kind = 'grey' if folder_channels(listed) == 1 else 'colour'
     strays, broken = listed.strays, listed.broken
     lines = [f'{listed.root}: {len(listed.classes):,} classes ({names}), {kind}',
-             f'{listed.n_train:,} pictures to train on, {listed.n_scored:,} to score '
-             f'({listed.name}); {min(counts):,} to {max(counts):,} a class']
+             f'{listed.n_train:,} pictures to train on ({each("train")}), '
+             f'{listed.n_scored:,} to score ({listed.name}: {each("scored")})']
     if strays: lines.append(f'no pictures by name: {strays[0]}{_more(len(strays))}{_kinds(strays)}')
     if broken: lines += [f'{file}: {why}' for file, why in broken.items()]
     return '\n'.join(lines)

@@ -19,7 +19,8 @@ def go(n, out, *more):
     code = 'import sys; from dems_nb.commands import pretrain; sys.exit(pretrain())'
     told = dict(WORLD_SIZE=n, LOCAL_WORLD_SIZE=n, MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(),
                 OMP_NUM_THREADS=1)
-    envs = [dict(told, RANK=i, LOCAL_RANK=i) if n > 1 else dict(OMP_NUM_THREADS=1) for i in range(n)]
+    alone = dict(OMP_NUM_THREADS=1)
+    envs = [dict(told, RANK=i, LOCAL_RANK=i) if n > 1 else alone for i in range(n)]
     envs = [{k: str(v) for k, v in env.items()} for env in envs]
     all_done = shell.run_together(code, *flags.split(), '--output_dir', out, *more, cwd=root,
                                   envs=envs)

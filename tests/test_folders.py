@@ -860,7 +860,8 @@ def test_looking_writes_nothing(tmp_path):
     text = F.describe_folder(F.look_at_folder(root))
     assert text.splitlines() == [
         f'{root}: 2 classes (a, b), colour',
-        '24 pictures to train on, 6 to score (20% of each class); 2 to 16 a class',
+        '24 pictures to train on (8 to 16 a class), 6 to score (20% of each class: '
+        '2 to 4 a class)',
     ]
     assert sorted(p.name for p in root.iterdir()) == ['a', 'b']
 
