@@ -1,6 +1,6 @@
 """Commands as a shell starts them, without the wait for imports: a process that has imported the
 package is asked, and forks for each. Where there is no fork, a new Python is started."""
-import atexit, json, os, subprocess, sys, tempfile, traceback
+import atexit, json, os, signal, subprocess, sys, tempfile, traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,12 +47,16 @@ def serve():
     "Import, then fork for each job of a line; say the exit status of each child."
     import dems_nb.commands, dems_nb.classifier, dems_nb.demo, dems_nb.studies
     for line in sys.stdin:
-        children = []
+        children, ended = [], {}
         for job in json.loads(line):
             children.append(os.fork())
             if not children[-1]: become(job)
-        ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        print(json.dumps(ended), flush=True)
+        while len(ended) < len(children):
+            child, status = os.wait()
+            ended[child] = os.waitstatus_to_exitcode(status)
+            if ended[child]:                    # the others may wait for it for ever
+                for other in {*children} - ended.keys(): os.kill(other, signal.SIGTERM)
+        print(json.dumps([ended[child] for child in children]), flush=True)
 
 def become(job):
     "In the child: its own streams, folder, environment and arguments; then the code."

@@ -145,7 +145,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path, whole):
 
 def test_a_fine_tuning_resumes_without_its_source(tmp_path, whole):
     r = L.Recipe.finetune('dems_nano', 'sample', epochs=3, bs=32, n_train=320, holdout=100,
-                            patch_size=8)
+                          patch_size=8)
     go(tmp_path/'a', r, pretrained=whole)
     with pytest.raises(R.Interrupted):
         go(tmp_path/'b', r, pretrained=whole, cbs=[At(1, 2, raise_signal(signal.SIGTERM))])
