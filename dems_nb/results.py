@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['row_fields', 'released_fields', 'wilson', 'Evaluation', 'recipe_hash', 'check_row', 'read_row', 'read_ledger',
-           'enter_run', 'frame', 'mean_interval', 'paired', 'say_difference', 'published', 'reported_cifar10',
-           'paper_table', 'percentages']
+           'enter_run', 'frame', 'mean_interval', 'paired', 'say_difference', 'mean_text', 'difference_text',
+           'published', 'reported_cifar10', 'paper_table', 'percentages']
 
 # %% ../nbs/13_results.ipynb #1a6b2b65
 import hashlib, json, math, pandas as pd, re, torch
@@ -245,6 +245,23 @@ def say_difference(
     verdict = 'more than chance in the seeds explains' if abs(
         mean) > half else 'within what chance in the seeds explains'
     return f'differs by {points} ± {half:.1f} points over {seeds} seeds: {verdict}'
+
+def mean_text(
+    rows:list, # of one kind, a row a seed
+) -> str: # accuracy in %, for a table
+    "Mean over seeds ± half its 95 % interval; 'not run' without rows."
+    if not rows: return 'not run'
+    mean, half = mean_interval(100*r['accuracy'] for r in rows)
+    return f'{mean:.1f}' + (' (1 seed)' if math.isnan(half) else f' ± {half:.1f}')
+
+def difference_text(
+    mean:float, # of the differences, points
+    half:float, # half its 95 % interval
+    seeds:int, # how many pairs
+) -> str: # in points, for a table
+    "What `paired` gave, as short as it can be said; a dash for no pair."
+    if not seeds: return '–'
+    return f'{round(mean, 1) + 0.:+.1f}' + (' (1 seed)' if math.isnan(half) else f' ± {half:.1f}')
 
 # %% ../nbs/13_results.ipynb #ce84f7a6
 def published() -> pd.DataFrame: # model, stage, dataset, epochs, batch, accuracy (%), source

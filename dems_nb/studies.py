@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'PlannedRun', 'ScoreOnlyLast', 'list_variants', 'make_variant', 'run_planned',
            'chosen_lr', 'data_efficiency', 'cifar10', 'ablations', 'positions', 'budget', 'compression', 'show_budget',
-           'run_plans', 'run_study', 'main', 'time_training', 'timebox', 'timebox_main']
+           'budget_runs', 'budget_gap', 'gap_change', 'budget_table', 'say_budget', 'run_plans', 'run_study', 'main',
+           'time_training', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
-import argparse, io, json, math, numpy as np, os, signal, subprocess, sys, time, torch
+import argparse, io, json, math, numpy as np, os, pandas as pd, signal, subprocess, sys, time, torch
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,8 @@ from .datasets import dataset_facts
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import run_result, train
-from .results import enter_run, frame, read_ledger, read_row
+from .results import (difference_text, enter_run, frame, mean_text, paired, read_ledger,
+                             read_row, say_difference)
 from .commands import _command, _device
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
@@ -427,6 +429,89 @@ def show_budget(
     ax.grid(alpha=.3)
     if ax.lines: ax.legend(fontsize=9)
     return ax
+
+# %% ../nbs/18_studies.ipynb #b8d2e5f1
+def budget_runs(
+    rows:list, # of the ledger
+    model:str, # 'dems_nano' or 'vit_nano'
+    epochs:int, # of CIFAR-10
+    stage:str='paper', # 'light', 'paper', or 'paper_macs': the plain ViT at equal multiply-adds
+    variant:str='base', # or 'pos_noise'
+) -> list: # of rows, one a seed
+    "The runs of the study `budget` that are of one kind."
+    if stage == 'paper_macs':
+        if model == 'dems_nano': stage = 'paper'
+        else: epochs = round(epochs*_equal_macs())
+    return [r for r in rows if (r['study'], r['recipe']['model'], r['epochs'], r['stage'],
+                                r['variant']) == ('budget', model, epochs, stage, variant)]
+
+def budget_gap(
+    rows:list, # of the ledger
+    epochs:int, # of CIFAR-10
+    **kind # `stage`, `variant`: as for `budget_runs`
+) -> tuple: # (mean, half its 95 % interval, seeds), in points
+    "`dems_nano` less the plain ViT, seed by seed."
+    return paired(*(budget_runs(rows, m, epochs, **kind) for m in models))
+
+def gap_change(
+    rows:list, # of the ledger
+    epochs:tuple, # (shorter, longer)
+    **kind # as for `budget_gap`
+) -> tuple: # (mean, half its 95 % interval, seeds), in points
+    "How the gap changes with the budget, seed by seed; above 0 if it moves in favour of DEMS."
+    def gaps(e):
+        ours, theirs = ({r['seed']: r['accuracy'] for r in budget_runs(rows, m, e, **kind)}
+                        for m in models)
+        return [dict(seed=s, accuracy=ours[s] - theirs[s]) for s in ours.keys() & theirs.keys()]
+    return paired(gaps(epochs[1]), gaps(epochs[0]))
+
+# %% ../nbs/18_studies.ipynb #c4e7a9b2
+_budget_kinds = dict(light=dict(stage='light'), paper=dict(stage='paper'),
+                     paper_macs=dict(stage='paper_macs'),
+                     pos_noise=dict(stage='paper', variant='pos_noise'))
+_budget_names = dict(light='light', paper='the paper\'s', paper_macs='the paper\'s, equal '
+                     'multiply-adds', pos_noise='the paper\'s, positions of fixed noise')
+
+def budget_table(
+    rows:list, # of the ledger
+): # a pandas table: images seen, recipe, accuracy of both models in %, difference in points
+    "What the study `budget` has found so far: mean, 95 % interval, difference paired by seed."
+    table = []
+    for epochs, _ in _budgets:
+        longest = epochs == _budgets[-1][0]
+        for name in ('paper', 'paper_macs', 'pos_noise') if longest else ('light', 'paper'):
+            kind = _budget_kinds[name]
+            table.append({'images seen': f'{epochs*50_000:,}', 'recipe': _budget_names[name],
+                          **{m: mean_text(budget_runs(rows, m, epochs, **kind)) for m in models},
+                          'difference': difference_text(*budget_gap(rows, epochs, **kind))})
+    return pd.DataFrame(table)
+
+# %% ../nbs/18_studies.ipynb #d5f8b0c3
+def say_budget(
+    rows:list, # of the ledger
+) -> list: # of sentences; none of what was not run
+    "What the study `budget` allows to be said: gaps, how they change, and what the recipe does."
+    million = lambda epochs: f'{epochs*.05:g} million images'
+    steps = [e for e, _ in _budgets]
+    said = []
+    def add(text, difference):
+        if difference[2]: said.append(f'{text} {say_difference(*difference)}.')
+    for name, kind in _budget_kinds.items():
+        how = f'recipe: {_budget_names[name]}'
+        for e in steps:
+            add(f'{million(e)}, {how}: `dems_nano` against the plain ViT', budget_gap(rows, e,
+                                                                                     **kind))
+        for pair in zip(steps, steps[1:]):
+            if name != 'paper_macs':
+                add(f'That difference after {million(pair[1])} against the one after '
+                    f'{million(pair[0])}, {how}, in favour of `dems_nano` if above 0:',
+                    gap_change(rows, pair, **kind))
+    for m in models:
+        for e in steps:
+            paper, light = (budget_runs(rows, m, e, stage=s) for s in ('paper', 'light'))
+            add(f'`{m}`, {million(e)}: the paper\'s recipe against light augmentation',
+                paired(paper, light))
+    return said
 
 # %% ../nbs/18_studies.ipynb #3b7e91d4
 def take_over(
