@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['row_fields', 'released_fields', 'wilson', 'Evaluation', 'recipe_hash', 'check_row', 'read_row', 'read_ledger',
-           'enter_run', 'frame', 'mean_interval', 'paired', 'say_difference', 'mean_text', 'difference_text',
-           'published', 'reported_cifar10', 'paper_table', 'percentages']
+           'enter_run', 'frame', 'mean_interval', 'paired', 'paired_change', 'say_difference', 'mean_text',
+           'difference_text', 'published', 'reported_cifar10', 'paper_table', 'percentages']
 
 # %% ../nbs/13_results.ipynb #1a6b2b65
 import hashlib, json, math, pandas as pd, re, torch
@@ -230,6 +230,17 @@ def paired(
     both = sorted(a.keys() & b.keys())
     if not both: return math.nan, math.nan, 0
     return *mean_interval([a[s] - b[s] for s in both]), len(both)
+
+def paired_change(
+    now:tuple, # two lists of rows, as for `paired`
+    before:tuple, # two others
+) -> tuple: # (mean, half its 95 % interval, seeds), in points
+    "How one paired difference differs from another, seed by seed: the difference of differences."
+    def gaps(a, b):
+        paired(a, b)                                                     # no seed stands twice
+        a, b = ({r['seed']: r['accuracy'] for r in rows} for rows in (a, b))
+        return [dict(seed=s, accuracy=a[s] - b[s]) for s in a.keys() & b.keys()]
+    return paired(gaps(*now), gaps(*before))
 
 # %% ../nbs/13_results.ipynb #0e71fa09
 def say_difference(

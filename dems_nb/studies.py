@@ -27,8 +27,8 @@ from .datasets import dataset_facts
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import run_result, train
-from .results import (difference_text, enter_run, frame, mean_text, paired, read_ledger,
-                             read_row, say_difference)
+from .results import (difference_text, enter_run, frame, mean_text, paired, paired_change,
+                             read_ledger, read_row, say_difference)
 from .commands import _command, _device
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
@@ -459,11 +459,8 @@ def gap_change(
     **kind # as for `budget_gap`
 ) -> tuple: # (mean, half its 95 % interval, seeds), in points
     "How the gap changes with the budget, seed by seed; above 0 if it moves in favour of DEMS."
-    def gaps(e):
-        ours, theirs = ({r['seed']: r['accuracy'] for r in budget_runs(rows, m, e, **kind)}
-                        for m in models)
-        return [dict(seed=s, accuracy=ours[s] - theirs[s]) for s in ours.keys() & theirs.keys()]
-    return paired(gaps(epochs[1]), gaps(epochs[0]))
+    shorter, longer = ([budget_runs(rows, m, e, **kind) for m in models] for e in epochs)
+    return paired_change(longer, shorter)
 
 # %% ../nbs/18_studies.ipynb #c4e7a9b2
 _budget_kinds = dict(light=dict(stage='light'), paper=dict(stage='paper'),

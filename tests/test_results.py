@@ -1,5 +1,5 @@
 "The ledger: sound rows, tables and prose that say what is in it, studies that can be continued."
-import copy, json, os, re, signal, subprocess, sys, time, pytest
+import ast, copy, json, os, re, signal, subprocess, sys, time, pytest
 from dataclasses import replace
 from pathlib import Path
 from hypothesis import given, settings, strategies as st
@@ -14,7 +14,8 @@ ledger = root/'results/ledger'
 files = sorted(ledger.glob('*/*.json'))
 # the pages of the studies: every output of theirs comes from the ledger
 page_of = dict(data_efficiency='data_efficiency', cifar10='data_efficiency', ablations='ablations',
-               positions='baseline', budget='baseline')
+               positions='baseline', budget='baseline',
+               compression='baseline')
 studies = [root/'nbs/tutorials'/f'{n}.ipynb' for n in dict.fromkeys(page_of.values())]
 
 def test_the_pages_that_make_test_leaves_to_this_file_are_run_here():
@@ -223,6 +224,30 @@ def test_readme_says_what_the_ledger_says_now():
         less = ['{:+.1f} ± {:.1f}'.format(*R.paired(ours, k)) for k in (equal, cheap)]
         assert [c.strip() for c in line.split('|')[2:-1]] == [means[0], means[1], less[0], means[2],
                                                               less[1]], size
+
+def test_readme_prints_what_its_code_says_now(monkeypatch):
+    "The index's cells that read the ledger, run again, give what is committed."
+    monkeypatch.chdir(root/'nbs')
+    cells = json.loads((root/'nbs/index.ipynb').read_text(encoding='utf-8'))['cells']
+    space, seen = {}, 0
+    for c in cells:
+        source = ''.join(c['source'])
+        if c['cell_type'] != 'code' or not source.startswith('#| echo: false'): continue
+        *body, last = ast.parse(source).body
+        ends = isinstance(last, ast.Expr)
+        exec(compile(ast.Module(body if ends else [*body, last], []), 'index', 'exec'), space)
+        if not ends: continue
+        shown = eval(compile(ast.Expression(last.value), 'index', 'eval'), space)
+        said = [''.join(o['data']['text/markdown']) for o in c['outputs']]
+        assert said == [shown.data], 'index.ipynb is older than the ledger: run it again'
+        seen += 'read_ledger(' in source
+    assert seen >= 3
+
+def test_the_picture_of_the_budget_shows_the_ledgers_rows():
+    from PIL import Image
+    from draw_images import budget_rows, images, said_of
+    with Image.open(images/'budget.png') as im: noted = im.text['Description']
+    assert noted == said_of(budget_rows()), 'it is older than the ledger: run make images'
 
 # the driver
 
