@@ -144,6 +144,25 @@ def draw_draws():
         ax.axis('off')
     fig.savefig(images/'draws.png', dpi=100)
 
+def budget_rows():
+    "What the picture of the budget shows, to be noted in its file."
+    from dems_nb.results import read_ledger
+    rows = read_ledger(images.parent.parent/'results'/'ledger', 'budget')
+    return [r for r in rows if r['variant'] == 'base'
+            and r['stage'] in ('light', 'paper', 'paper_macs')]
+
+def draw_budget():
+    "Accuracy against images seen, DEMS and a plain ViT, from the ledger's rows."
+    from dems_nb.studies import show_budget
+    rows = budget_rows()
+    show_budget(rows).figure.savefig(images/'budget.png', dpi=100,
+                                     metadata={'Description': said_of(rows)})
+
+def said_of(rows):
+    "The rows in one line: stage, model, seed, epochs and accuracy of each."
+    return '; '.join(sorted(f'{r["stage"]} {r["recipe"]["model"]} s{r["seed"]} e{r["epochs"]} '
+                            f'{r["accuracy"]}' for r in rows))
+
 def draw_viewer():
     from PIL import Image
     from dems_nb.data import fashion_classes
@@ -182,7 +201,7 @@ if __name__ == '__main__':
     import matplotlib
     matplotlib.use('Agg')
     for draw in (draw_correspondence, draw_tokens, draw_interaction, draw_blocks, draw_batch,
-                 draw_draws):
+                 draw_draws, draw_budget):
         draw()
     try:
         draw_viewer()
