@@ -367,6 +367,9 @@ def budget(
     plans = [PlannedRun('budget', 'light', _light(model=m, dataset='cifar10', n_train=images,
                                                   epochs=e, seed=s, lr=rates[m]))
              for e, each in shorter for s in each for m in models]
+    plans += [PlannedRun('budget', 'light_macs', _light(
+        model='vit_nano', dataset='cifar10', n_train=images, epochs=round(e*_equal_macs()), seed=s,
+        lr=rates['vit_nano'])) for e, each in shorter for s in each]
     for variant in ('base', 'pos_noise'):
         tune = [PlannedRun('budget', 'tune', replace(tuning, model=m, lr=lr), variant)
                 for lr in paper_lr_grid for m in models]
@@ -405,6 +408,11 @@ def compression(
 studies |= dict(positions=positions, budget=budget, compression=compression)
 
 # %% ../nbs/18_studies.ipynb #9e24c8f3
+_budget_names = dict(light='light', light_macs='light, equal multiply-adds',
+                     paper='the paper\'s recipe',
+                     paper_macs='the paper\'s recipe, equal multiply-adds',
+                     pos_noise='the paper\'s recipe, positions of fixed noise')
+
 def show_budget(
     rows:list, # of the ledger; those of the study 'budget' are drawn
     ax=None, # matplotlib's axes to draw into; by default new ones
@@ -413,26 +421,26 @@ def show_budget(
     import matplotlib.pyplot as plt
     from dems_nb.figures import SCALE_COLORS
     if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
-    styles = dict(light=('o', ':', 'light'), paper=('s', '-', 'the paper\'s recipe'),
-                  paper_macs=('^', 'none', 'the paper\'s recipe, equal multiply-adds'))
+    styles = dict(light=('o', ':'), light_macs=('v', 'none'), paper=('s', '-'),
+                  paper_macs=('^', 'none'))
     runs = [r for r in rows if (r['study'], r['variant']) == ('budget', 'base')
             and r['stage'] in styles]
     for color, model in zip(SCALE_COLORS, models):
-        for stage, (mark, line, label) in styles.items():
+        for stage, (mark, line) in styles.items():
             own = [r for r in runs if r['stage'] == stage and r['recipe']['model'] == model]
             if not own: continue
             seen = frame(own).groupby('images_seen').accuracy
             points = frame(own)[['images_seen', 'accuracy']].to_numpy().T
-            ax.plot(*points, mark, color=color, alpha=.7, label=f'{model}, {label}')
+            label = f'{model}, {_budget_names[stage]}'
+            ax.plot(*points, mark, color=color, alpha=.7, label=label)
             ax.plot(seen.mean().index, seen.mean(), line, color=color)
-    done = [r['epochs'] for r in runs if r['stage'] != 'paper_macs']
+    done = [r['epochs'] for r in runs if not r['stage'].endswith('_macs')]
     counts = [f'{done.count(e)} of {most*len(models)*(2 if e < 100 else 1)} at {e*.05:g} M'
               for e, most in _budgets]
     ax.set(xscale='log', xlim=(2e5, 7.5e6), ylabel='test accuracy, %',
            xlabel=f'images seen\nruns so far: {", ".join(counts)}')
     ax.set_xticks([e*50_000 for e, _ in _budgets], [f'{e*50_000:,}' for e, _ in _budgets])
-    ax.minorticks_off()
-    ax.grid(alpha=.3)
+    ax.minorticks_off(); ax.grid(alpha=.3)
     if ax.lines: ax.legend(fontsize=9)
     return ax
 
@@ -441,12 +449,12 @@ def budget_runs(
     rows:list, # of the ledger
     model:str, # 'dems_nano' or 'vit_nano'
     epochs:int, # of CIFAR-10
-    stage:str='paper', # or 'light', 'untuned', 'paper_macs': the plain ViT at equal multiply-adds
+    stage:str='paper', # or 'light', 'untuned'; with '_macs' the plain ViT at equal multiply-adds
     variant:str='base', # or 'pos_noise'
 ) -> list: # of rows, one a seed
     "The runs of the study `budget` that are of one kind."
-    if stage == 'paper_macs':
-        if model == 'dems_nano': stage = 'paper'
+    if stage.endswith('_macs'):
+        if model == 'dems_nano': stage = stage[:-len('_macs')]
         else: epochs = round(epochs*_equal_macs())
     return [r for r in rows if (r['study'], r['recipe']['model'], r['epochs'], r['stage'],
                                 r['variant']) == ('budget', model, epochs, stage, variant)]
@@ -469,11 +477,10 @@ def gap_change(
     return paired_change(longer, shorter)
 
 # %% ../nbs/18_studies.ipynb #c4e7a9b2
-_budget_kinds = dict(light=dict(stage='light'), paper=dict(stage='paper'),
+_budget_kinds = dict(light=dict(stage='light'), light_macs=dict(stage='light_macs'),
+                     paper=dict(stage='paper'),
                      paper_macs=dict(stage='paper_macs'),
                      pos_noise=dict(stage='paper', variant='pos_noise'))
-_budget_names = dict(light='light', paper='the paper\'s', paper_macs='the paper\'s, equal '
-                     'multiply-adds', pos_noise='the paper\'s, positions of fixed noise')
 
 def budget_table(
     rows:list, # of the ledger
@@ -482,7 +489,9 @@ def budget_table(
     table = []
     for epochs, _ in _budgets:
         longest = epochs == _budgets[-1][0]
-        for name in ('paper', 'paper_macs', 'pos_noise') if longest else ('light', 'paper'):
+        names = ('paper', 'paper_macs', 'pos_noise') if longest else (
+            'light', 'light_macs', 'paper')
+        for name in names:
             kind = _budget_kinds[name]
             table.append({'images seen': f'{epochs*50_000:,}', 'recipe': _budget_names[name],
                           **{m: mean_text(budget_runs(rows, m, epochs, **kind)) for m in models},
@@ -500,12 +509,12 @@ def say_budget(
     def add(text, difference):
         if difference[2]: said.append(f'{text} {say_difference(*difference)}.')
     for name, kind in _budget_kinds.items():
-        how = f'recipe: {_budget_names[name]}'
+        how = _budget_names[name]
         for e in steps:
-            add(f'{million(e)}, {how}: `dems_nano` against the plain ViT', budget_gap(rows, e,
-                                                                                     **kind))
+            add(f'{million(e)}, {how}: `dems_nano` against the plain ViT',
+                budget_gap(rows, e, **kind))
         for pair in zip(steps, steps[1:]):
-            if name != 'paper_macs':
+            if not name.endswith('_macs'):
                 add(f'That difference after {million(pair[1])} against the one after '
                     f'{million(pair[0])}, {how}, in favour of `dems_nano` if above 0:',
                     gap_change(rows, pair, **kind))

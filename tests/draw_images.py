@@ -149,7 +149,7 @@ def budget_rows():
     from dems_nb.results import read_ledger
     rows = read_ledger(images.parent.parent/'results'/'ledger', 'budget')
     return [r for r in rows if r['variant'] == 'base'
-            and r['stage'] in ('light', 'paper', 'paper_macs')]
+            and r['stage'] in ('light', 'light_macs', 'paper', 'paper_macs')]
 
 def draw_budget():
     "Accuracy against images seen, DEMS and a plain ViT, from the ledger's rows."
