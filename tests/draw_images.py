@@ -145,23 +145,18 @@ def draw_draws():
     fig.savefig(images/'draws.png', dpi=100)
 
 def budget_rows():
-    "What the picture of the budget shows, to be noted in its file."
+    "Rows for the picture of the budget, and the same in a line, to be noted in its file."
     from dems_nb.results import read_ledger
     rows = read_ledger(images.parent.parent/'results'/'ledger', 'budget')
-    return [r for r in rows if r['variant'] == 'base'
-            and r['stage'] in ('light', 'light_macs', 'paper', 'paper_macs')]
+    return rows, '; '.join(sorted(f'{r["stage"]} {r["variant"]} {r["recipe_hash"]} '
+                                  f'{r["accuracy"]}' for r in rows))
 
 def draw_budget():
     "Accuracy against images seen, DEMS and a plain ViT, from the ledger's rows."
     from dems_nb.studies import show_budget
-    rows = budget_rows()
+    rows, noted = budget_rows()
     show_budget(rows).figure.savefig(images/'budget.png', dpi=100,
-                                     metadata={'Description': said_of(rows)})
-
-def said_of(rows):
-    "The rows in one line: stage, model, seed, epochs and accuracy of each."
-    return '; '.join(sorted(f'{r["stage"]} {r["recipe"]["model"]} s{r["seed"]} e{r["epochs"]} '
-                            f'{r["accuracy"]}' for r in rows))
+                                     metadata={'Description': noted})
 
 def draw_viewer():
     from PIL import Image
