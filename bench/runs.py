@@ -1,4 +1,4 @@
-"""Whole runs on a machine that is lent for half an hour, ten minutes a command.
+"""Whole runs where a GPU can be had for half an hour, and a command may take ten minutes.
 
     python bench/runs.py pair --data_path data     # again and again until the exit status is 0
     python bench/runs.py nano --data_path data
