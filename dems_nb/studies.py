@@ -417,27 +417,26 @@ def show_budget(
     rows:list, # of the ledger; those of the study 'budget' are drawn
     ax=None, # matplotlib's axes to draw into; by default new ones
 ): # the axes
-    "Accuracy on CIFAR-10 against images seen, log axis: a point a seed, a line through the means."
+    "Accuracy on CIFAR-10 against images seen, log axis: a point a seed, lines through the means."
     import matplotlib.pyplot as plt
     from dems_nb.figures import SCALE_COLORS
     if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
-    styles = dict(light=('o', ':'), light_macs=('v', 'none'), paper=('s', '-'),
-                  paper_macs=('^', 'none'))
+    styles = dict(light=('o', ':'), light_macs=('v', ''), paper=('s', '-'), paper_macs=('^', ''))
     runs = [r for r in rows if (r['study'], r['variant']) == ('budget', 'base')
             and r['stage'] in styles]
-    for color, model in zip(SCALE_COLORS, models):
+    for color, model, beside in zip(SCALE_COLORS, models, (.97, 1.03)):  # none hides another
         for stage, (mark, line) in styles.items():
             own = [r for r in runs if r['stage'] == stage and r['recipe']['model'] == model]
             if not own: continue
             seen = frame(own).groupby('images_seen').accuracy
-            points = frame(own)[['images_seen', 'accuracy']].to_numpy().T
+            x, y = frame(own)[['images_seen', 'accuracy']].to_numpy().T
             label = f'{model}, {_budget_names[stage]}'
-            ax.plot(*points, mark, color=color, alpha=.7, label=label)
-            ax.plot(seen.mean().index, seen.mean(), line, color=color)
+            ax.plot(x*beside, y, mark, color=color, alpha=.7, label=label)
+            if line: ax.plot(seen.mean().index*beside, seen.mean(), line, color=color)
     done = [r['epochs'] for r in runs if not r['stage'].endswith('_macs')]
     counts = [f'{done.count(e)} of {most*len(models)*(2 if e < 100 else 1)} at {e*.05:g} M'
               for e, most in _budgets]
-    ax.set(xscale='log', xlim=(2e5, 7.5e6), ylabel='test accuracy, %',
+    ax.set(xscale='log', xlim=(1.6e5, 7.5e6), ylabel='test accuracy, %',
            xlabel=f'images seen\nruns so far: {", ".join(counts)}')
     ax.set_xticks([e*50_000 for e, _ in _budgets], [f'{e*50_000:,}' for e, _ in _budgets])
     ax.minorticks_off(); ax.grid(alpha=.3)
