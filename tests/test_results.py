@@ -207,6 +207,10 @@ def test_the_studies_say_what_the_ledger_says_now(nb):
     strip = lambda x: [''.join(t for t in o if not t.startswith('<Figure size')) for o in x]
     assert strip(old) == strip(new), f'{nb.name} is older than the ledger: run it again'
 
+def test_the_results_page_counts_the_ledger_as_it_is_now():
+    page = (root/'nbs/13_results.ipynb').read_text(encoding='utf-8')
+    assert re.findall(r'"(\d+) rows in the ledger', page) == [str(len(files))], 'run 13 again'
+
 def test_readme_says_what_the_ledger_says_now():
     rows = [r for r in R.read_ledger(ledger) if r['study'] == 'data_efficiency']
     some = lambda n, stage, model: [r for r in rows if (r['data']['n_train'], r['stage'],
