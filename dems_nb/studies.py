@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'paper_lr_grid', 'PlannedRun', 'ScoreOnlyLast', 'list_variants', 'make_variant',
            'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10', 'ablations', 'positions', 'budget', 'compression',
-           'show_budget', 'budget_runs', 'budget_gap', 'gap_change', 'budget_table', 'say_budget', 'run_plans',
-           'run_study', 'main', 'time_training', 'timebox', 'timebox_main']
+           'show_budget', 'budget_runs', 'budget_gap', 'gap_change', 'budget_table', 'say_budget', 'compression_runs',
+           'run_plans', 'run_study', 'main', 'time_training', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
 import argparse, io, json, math, numpy as np, os, pandas as pd, signal, subprocess, sys, time, torch
@@ -523,6 +523,18 @@ def say_budget(
             add(f'`{m}`, {million(e)}: the paper\'s recipe against light augmentation',
                 paired(paper, light))
     return said
+
+# %% ../nbs/18_studies.ipynb #c0mpr001
+def compression_runs(
+    rows:list, # of the ledger
+    model:str, # 'dems_nano' or 'vit_nano'
+    variant:str='base', # or 'n_mixed_21_21', 'n_mixed_16_16', 'n_mixed_16_8'
+    stage:str='images', # or 'macs'; `dems_nano` as it is is the measure of both
+) -> list: # of rows, one a seed
+    "The runs of the study `compression` that are of one kind."
+    if (model, variant) == ('dems_nano', 'base'): stage = 'images'
+    return [r for r in rows if (r['study'], r['recipe']['model'], r['variant'], r['stage'])
+            == ('compression', model, variant, stage)]
 
 # %% ../nbs/18_studies.ipynb #3b7e91d4
 def take_over(
