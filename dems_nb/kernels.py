@@ -43,11 +43,12 @@ def _cpu_flags():
     except OSError: return set()
 
 @lru_cache(None)
-def processor() -> str: # 'avx512_bf16', 'avx512', 'avx2' or 'other'
+def processor() -> str: # 'amx_bf16', 'avx512_bf16', 'avx512', 'avx2' or 'other'
     "The kind of CPU, as far as it decides how to compute: what `ATEN_CPU_CAPABILITY` says counts."
     capability = torch.backends.cpu.get_cpu_capability()
     if capability.startswith('AVX512'):
-        return 'avx512_bf16' if _cpu_flags() & {'avx512_bf16', 'amx_bf16'} else 'avx512'
+        flags = _cpu_flags()
+        return next((kind for kind in ('amx_bf16', 'avx512_bf16') if kind in flags), 'avx512')
     return 'avx2' if capability == 'AVX2' else 'other'
 
 _here = processor() # once: a compiled graph cannot ask
@@ -66,7 +67,7 @@ def has_bf16(
 def _by_convolution(dtype): return dtype == torch.bfloat16 and _here == 'avx512_bf16'
 
 class TokenLinear(nn.Linear):
-    "A linear layer over tokens, as a 1×1 convolution where the CPU itself multiplies bfloat16."
+    "A linear layer over tokens, as a 1×1 convolution where that is faster: bfloat16 by AVX-512."
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
@@ -86,11 +87,13 @@ class TokenLinear(nn.Linear):
 def keep_mask(
     shape, # of the table
     drop:float, # probability that an entry goes
-) -> torch.Tensor: # bool, on the CPU: True with probability 1 - drop
+    dtype:torch.dtype=torch.bool, # of the mask
+) -> torch.Tensor: # on the CPU: True, or 1, with probability 1 - drop
     "Coins for a dropout on the CPU, four from each random number."
     count = torch.Size(shape).numel()
     words = torch.empty((count + 3)//4, dtype=torch.int64).random_(-2**63, None)
-    return (words.view(torch.int16)[:count] >= round(65_536*drop) - 32_768).view(shape)
+    coins = words.view(torch.int16)[:count].ge_(round(65_536*drop) - 32_768)
+    return coins.view(shape).to(dtype)
 
 # %% ../nbs/12_kernels.ipynb #eb51e9cf
 def _writes_out(tokens, drop, dtype): # the table of attention, where gradients are asked for
@@ -120,7 +123,7 @@ def attention(
     weights = (q*q.shape[-1]**-.5 @ k.mT).softmax(-1)  # the root into q: smaller than the table
     if not drop: return weights @ v
     if torch.compiler.is_compiling(): return F.dropout(weights, drop) @ v
-    return torch.where(keep_mask(weights.shape, drop), weights, 0.) @ (v/(1 - drop))
+    return weights*keep_mask(weights.shape, drop, weights.dtype) @ (v/(1 - drop))
 
 # %% ../nbs/12_kernels.ipynb #ffc24a70
 @contextmanager

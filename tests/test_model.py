@@ -204,3 +204,21 @@ def test_no_length_of_a_batch_is_taken_where_a_model_computes():
         code = (Path(__file__).parents[1]/f'dems_nb/{name}.py').read_text(encoding='utf-8')
         taken = [ast.unparse(n) for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call)]
         assert 'len(x)' not in taken, name
+
+@pytest.mark.parametrize('capability, flags, kind', [
+    ('AVX512', 'avx512f avx512_bf16 amx_tile amx_bf16', 'amx_bf16'),
+    ('AVX512', 'avx512f avx512_bf16', 'avx512_bf16'), ('AVX512', 'avx512f', 'avx512'),
+    ('AVX2', 'avx512f avx512_bf16 amx_bf16', 'avx2'), ('DEFAULT', '', 'other')])
+def test_a_linear_layer_is_a_convolution_only_in_bfloat16_by_avx512(
+        capability, flags, kind, monkeypatch):
+    from dems_nb import kernels as K
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
+    monkeypatch.setattr(K, '_cpu_flags', lambda: set(flags.split()))
+    assert K.processor.__wrapped__() == kind
+    monkeypatch.setattr(K, '_here', kind)
+    layer, taken, x = K.TokenLinear(4, 6), [], torch.randn(2, 3, 4)
+    monkeypatch.setattr(layer, 'as_convolution', lambda x: taken.append(1) or x)
+    layer(x)
+    assert not taken
+    with torch.autocast('cpu', torch.bfloat16): layer(x)
+    assert len(taken) == (kind == 'avx512_bf16')
