@@ -1,5 +1,5 @@
 "What every chapter has, and the two pages around them: glossary and map from the paper."
-import configparser, importlib, json, os, pkgutil, pytest, re, subprocess, sys
+import configparser, importlib, inspect, json, os, pkgutil, pytest, re, subprocess, sys
 from importlib.metadata import version
 from pathlib import Path
 import dems_nb
@@ -130,6 +130,16 @@ def test_the_map_has_no_name_that_is_gone():
     listed = re.findall(r'^\| `(\S+)` \|', index, re.M)
     gone = [n for n in listed if n not in public]
     assert listed and not gone, f'run make run NB=nbs/paper_map.ipynb; gone: {", ".join(gone)}'
+
+def test_the_map_says_what_the_docstrings_say():
+    said = dict(re.findall(r'^\| `(\S+)` \| (.*) \| \[', index, re.M))
+    assert len(said) > 200
+    differ = []
+    for name, text in said.items():
+        thing = resolve(name)
+        if not (inspect.isclass(thing) or callable(thing)): continue
+        if text != inspect.getdoc(thing).split('\n')[0].replace('|', '\\|'): differ.append(name)
+    assert not differ, f'run make run NB=nbs/paper_map.ipynb; of old: {", ".join(differ)}'
 
 rows = sorted({n for text in by_hand for n in dotted(text)})
 @pytest.mark.parametrize('name', rows)
