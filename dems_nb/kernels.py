@@ -67,7 +67,7 @@ def has_bf16(
 def _by_convolution(dtype): return dtype == torch.bfloat16 and _here == 'avx512_bf16'
 
 class TokenLinear(nn.Linear):
-    "A linear layer over tokens, as a 1×1 convolution where that is faster: bfloat16 by AVX-512."
+    "A linear layer over tokens; in bfloat16 by AVX-512 BF16 as a 1×1 convolution."
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
