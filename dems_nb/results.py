@@ -248,14 +248,16 @@ def say_difference(
     half:float, # half its 95 % interval
     seeds:int, # how many pairs
 ) -> str: # part of a sentence
-    "What a paired difference allows to be said."
+    "What a paired difference allows to be said: more than chance, within it, or at its edge."
     if not seeds: return 'has not been run'
     points = f'{round(mean, 1) + 0.:+.1f}'                                       # never -0.0
     if math.isnan(half):
         return f'differs by {points} points in one seed, which says nothing about the spread'
-    verdict = 'more than chance in the seeds explains' if abs(
-        mean) > half else 'within what chance in the seeds explains'
-    return f'differs by {points} ± {half:.1f} points over {seeds} seeds: {verdict}'
+    at_edge = f'{abs(mean):.1f}' == f'{half:.1f}'               # as far as the decimals shown tell
+    how = ('at the edge of what' if at_edge else
+           'more than' if abs(mean) > half else 'within what')
+    return (f'differs by {points} ± {half:.1f} points over {seeds} seeds: {how} chance in the '
+            'seeds explains')
 
 def mean_text(
     rows:list, # of one kind, a row a seed

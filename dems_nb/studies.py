@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['lr_grid', 'models', 'studies', 'paper_lr_grid', 'PlannedRun', 'ScoreOnlyLast', 'list_variants', 'make_variant',
            'run_planned', 'chosen_lr', 'data_efficiency', 'cifar10', 'ablations', 'positions', 'budget', 'compression',
-           'show_budget', 'budget_runs', 'budget_gap', 'gap_change', 'budget_table', 'say_budget', 'compression_runs',
-           'run_plans', 'run_study', 'main', 'time_training', 'timebox', 'timebox_main']
+           'budget_runs', 'budget_gap', 'gap_change', 'budget_table', 'say_budget', 'show_budget', 'show_budget_gap',
+           'compression_runs', 'run_plans', 'run_study', 'main', 'time_training', 'timebox', 'timebox_main']
 
 # %% ../nbs/18_studies.ipynb #06c40a9d
 import argparse, io, json, math, numpy as np, os, pandas as pd, signal, subprocess, sys, time, torch
@@ -407,42 +407,6 @@ def compression(
 
 studies |= dict(positions=positions, budget=budget, compression=compression)
 
-# %% ../nbs/18_studies.ipynb #9e24c8f3
-_budget_names = dict(light='light', light_macs='light, equal multiply-adds',
-                     paper='the paper\'s recipe',
-                     paper_macs='the paper\'s recipe, equal multiply-adds',
-                     pos_noise='the paper\'s recipe, positions of fixed noise')
-
-def show_budget(
-    rows:list, # of the ledger; those of the study 'budget' are drawn
-    ax=None, # matplotlib's axes to draw into; by default new ones
-): # the axes
-    "Accuracy on CIFAR-10 against images seen, log axis: a point a seed, lines through the means."
-    import matplotlib.pyplot as plt
-    from dems_nb.figures import SCALE_COLORS
-    if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
-    styles = dict(light=('o', ':'), light_macs=('v', ''), paper=('s', '-'), paper_macs=('^', ''))
-    runs = [r for r in rows if (r['study'], r['variant']) == ('budget', 'base')
-            and r['stage'] in styles]
-    for color, model, beside in zip(SCALE_COLORS, models, (.97, 1.03)):  # none hides another
-        for stage, (mark, line) in styles.items():
-            own = [r for r in runs if r['stage'] == stage and r['recipe']['model'] == model]
-            if not own: continue
-            seen = frame(own).groupby('images_seen').accuracy
-            x, y = frame(own)[['images_seen', 'accuracy']].to_numpy().T
-            label = f'{model}, {_budget_names[stage]}'
-            ax.plot(x*beside, y, mark, color=color, alpha=.7, label=label)
-            if line: ax.plot(seen.mean().index*beside, seen.mean(), line, color=color)
-    done = [r['epochs'] for r in runs if not r['stage'].endswith('_macs')]
-    counts = [f'{done.count(e)} of {most*len(models)*(2 if e < 100 else 1)} at {e*.05:g} M'
-              for e, most in _budgets]
-    ax.set(xscale='log', xlim=(1.6e5, 7.5e6), ylabel='test accuracy, %',
-           xlabel=f'images seen\nruns so far: {", ".join(counts)}')
-    ax.set_xticks([e*50_000 for e, _ in _budgets], [f'{e*50_000:,}' for e, _ in _budgets])
-    ax.minorticks_off(); ax.grid(alpha=.3)
-    if ax.lines: ax.legend(fontsize=9)
-    return ax
-
 # %% ../nbs/18_studies.ipynb #b8d2e5f1
 def budget_runs(
     rows:list, # of the ledger
@@ -476,6 +440,10 @@ def gap_change(
     return paired_change(longer, shorter)
 
 # %% ../nbs/18_studies.ipynb #c4e7a9b2
+_budget_names = dict(light='light', light_macs='light, equal multiply-adds',
+                     paper='the paper\'s recipe',
+                     paper_macs='the paper\'s recipe, equal multiply-adds',
+                     pos_noise='the paper\'s recipe, positions of fixed noise')
 _budget_kinds = dict(light=dict(stage='light'), light_macs=dict(stage='light_macs'),
                      paper=dict(stage='paper'),
                      paper_macs=dict(stage='paper_macs'),
@@ -512,17 +480,86 @@ def say_budget(
         for e in steps:
             add(f'{million(e)}, {how}: `dems_nano` against the plain ViT',
                 budget_gap(rows, e, **kind))
+            spent = [[r['macs']*r['images_seen'] for r in budget_runs(rows, m, e, **kind)]
+                     for m in models]
+            if name.endswith('_macs') and all(spent):
+                said.append(f'In whole epochs the plain ViT has {spent[1][0]/spent[0][0]:.2f} '
+                            'times the multiply-adds of `dems_nano` there.')
         for pair in zip(steps, steps[1:]):
-            if not name.endswith('_macs'):
-                add(f'That difference after {million(pair[1])} against the one after '
-                    f'{million(pair[0])}, {how}, in favour of `dems_nano` if above 0:',
-                    gap_change(rows, pair, **kind))
+            add(f'That difference after {million(pair[1])} against the one after '
+                f'{million(pair[0])}, {how}, in favour of `dems_nano` if above 0:',
+                gap_change(rows, pair, **kind))
     for m in models:
         for e in steps:
             paper, light = (budget_runs(rows, m, e, stage=s) for s in ('paper', 'light'))
             add(f'`{m}`, {million(e)}: the paper\'s recipe against light augmentation',
                 paired(paper, light))
     return said
+
+# %% ../nbs/18_studies.ipynb #9e24c8f3
+def _budget_progress(rows):
+    "How many of the planned runs are there, by budget."
+    kinds = [(m, kind) for m in models for name, kind in _budget_kinds.items()
+             if m == 'vit_nano' or not name.endswith('_macs')]
+    done = {e: sum(len(budget_runs(rows, m, e, **kind)) for m, kind in kinds) for e, _ in _budgets}
+    return 'runs so far: ' + ', '.join(f'{done[e]} of {5*seeds} at {e*.05:g} M'
+                                       for e, seeds in _budgets)
+
+def _budget_axis(ax, ylabel):
+    ax.set(xscale='log', xlim=(1.6e5, 7.5e6), xlabel='images seen', ylabel=ylabel)
+    ax.set_xticks([e*50_000 for e, _ in _budgets], [f'{e*50_000:,}' for e, _ in _budgets])
+    ax.minorticks_off(); ax.grid(alpha=.3)
+
+def show_budget(
+    rows:list, # of the ledger; those of the study 'budget' are drawn
+    ax=None, # matplotlib's axes to draw into; by default new ones
+): # the axes
+    "Accuracy on CIFAR-10 against images seen, log axis: a point a seed, lines through the means."
+    import matplotlib.pyplot as plt
+    from dems_nb.figures import SCALE_COLORS
+    if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
+    styles = dict(light=('o', ':'), light_macs=('v', ''), paper=('s', '-'), paper_macs=('^', ''))
+    runs = [r for r in rows if (r['study'], r['variant']) == ('budget', 'base')
+            and r['stage'] in styles]
+    for color, model, beside in zip(SCALE_COLORS, models, (.97, 1.03)):  # none hides another
+        for stage, (mark, line) in styles.items():
+            own = [r for r in runs if r['stage'] == stage and r['recipe']['model'] == model]
+            if not own: continue
+            seen = frame(own).groupby('images_seen').accuracy
+            x, y = frame(own)[['images_seen', 'accuracy']].to_numpy().T
+            label = f'{model}, {_budget_names[stage]}'
+            ax.plot(x*beside, y, mark, color=color, alpha=.7, label=label)
+            if line: ax.plot(seen.mean().index*beside, seen.mean(), line, color=color)
+    _budget_axis(ax, 'test accuracy, %')
+    ax.set_title(_budget_progress(rows), fontsize=10)
+    if ax.lines: ax.legend(fontsize=9)
+    return ax
+
+# %% ../nbs/18_studies.ipynb #b9d6c3e1
+def show_budget_gap(
+    rows:list, # of the ledger
+    ax=None, # matplotlib's axes to draw into; by default new ones
+): # the axes
+    "`dems_nano` less the plain ViT against images seen, log axis, with 95 % intervals."
+    import matplotlib.pyplot as plt
+    from dems_nb.figures import SCALE_COLORS
+    if ax is None: ax = plt.subplots(figsize=(7, 3), layout='constrained')[1]
+    marks = dict(light='o', light_macs='v', paper='s', paper_macs='^', pos_noise='D')
+    ax.axhline(0, color='k', lw=1)
+    for i, (name, kind) in enumerate(_budget_kinds.items()):
+        gaps = [(e*50_000*1.05**(i - 2), *budget_gap(rows, e, **kind)) for e, _ in _budgets]
+        gaps = [g for g in gaps if g[3]]
+        if not gaps: continue
+        color = SCALE_COLORS[2 + name.startswith('p')]
+        x, y, half, seeds = zip(*gaps)
+        ax.errorbar(x, y, half, fmt=marks[name], color=color, capsize=3, label=_budget_names[name],
+                    mfc='w' if name.endswith('_macs') else color)
+        for x, y, _, n in gaps:
+            if n < 3: ax.annotate(f'{n} seed' + 's'*(n > 1), (x, y), (-6, 4), fontsize=8,
+                                  ha='right', textcoords='offset points')
+    _budget_axis(ax, 'dems_nano less vit_nano,\npoints')
+    if len(ax.containers): ax.legend(fontsize=8)
+    return ax
 
 # %% ../nbs/18_studies.ipynb #c0mpr001
 def compression_runs(

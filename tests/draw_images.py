@@ -152,11 +152,16 @@ def budget_rows():
                                   f'{r["accuracy"]}' for r in rows))
 
 def draw_budget():
-    "Accuracy against images seen, DEMS and a plain ViT, from the ledger's rows."
-    from dems_nb.studies import show_budget
+    "Accuracy against images seen, DEMS and a plain ViT, and the difference, from the ledger."
+    import matplotlib.pyplot as plt
+    from dems_nb.studies import show_budget, show_budget_gap
     rows, noted = budget_rows()
-    show_budget(rows).figure.savefig(images/'budget.png', dpi=100,
-                                     metadata={'Description': noted})
+    fig, axs = plt.subplots(2, 1, figsize=(7, 6.5), sharex=True, height_ratios=(3, 2),
+                            layout='constrained')
+    show_budget(rows, axs[0])
+    show_budget_gap(rows, axs[1])
+    axs[0].label_outer()
+    fig.savefig(images/'budget.png', dpi=100, metadata={'Description': noted})
 
 def draw_viewer():
     from PIL import Image
