@@ -192,6 +192,9 @@ def _check_notes(path, tensors, notes):
         number = isinstance(value, Real)
         if not isinstance(value, kind) or number and not 0 <= value < 2**53:
             raise ValueError(f'{path} says {name} is {str(value)[:40]}: begin anew')
+    commits = notes.get('commits', [])
+    if not isinstance(commits, list) or any(not isinstance(c, (str, type(None))) for c in commits):
+        raise ValueError(f'{path} names no commits but {str(commits)[:40]}: begin anew')
     groups = [g for g in notes['groups'] if isinstance(g, dict) and 'betas' in g]
     ok = len(groups) == len(notes['groups']) and all(map(_plain, notes['lrs']))
     ok = ok and all(_is_setting(k, v) for g in groups for k, v in g.items())
@@ -633,6 +636,9 @@ def run_result(
     best = max(rows, key=lambda r: r['accuracy'])
     scored = 'given data' if 'dls' in learn.given else 'holdout' if recipe.holdout else 'test'
     note = f'best on {scored}, chosen by the very score'
+    ran_on = environment(dls.device)
+    commits = getattr(learn, 'commits', [ran_on['commit']])              # from the start on
+    ran_on['commit'] = ' then '.join(map(str, commits)) if any(commits) else None
     return dict(schema=1, recipe=recipe.to_dict(), recipe_hash=recipe.hash, given=learn.given,
                 callbacks=learn.callbacks, pretrained=learn.pretrained,
                 data={**_data_notes(dls), 'n_scored': score.n}, seed=recipe.seed,
@@ -642,7 +648,7 @@ def run_result(
                 images_seen=learn.images_seen, seconds=round(learn.seconds, 1),
                 precision=chosen_precision(recipe, dls.device), params=cost['trained'],
                 macs=cost['macs'],
-                config=bare_model(learn.model).config, **environment(dls.device))
+                config=bare_model(learn.model).config, **ran_on)
 
 # %% ../nbs/09_run.ipynb #6e0b25b8
 def _join_processes(device):
@@ -750,13 +756,22 @@ def train(
     return learn
 
 # %% ../nbs/09_run.ipynb #deff1898
+def _commits(saved):
+    "The commits that a run was trained from, each once: those before a stop, then this one."
+    before = saved[1].get('commits', []) if saved else []
+    if before and saved[1]['epoch'] == saved[1]['recipe']['epochs']: return before  # it is done
+    now = _commit()
+    return before if now in before else [*before, now]
+
 def _fit(learn, recipe, folder, bar, save_every):
     "The part of `train` that may be interrupted."
     log = EpochLog(folder, recipe, show=not bar)
     run_callbacks = [log]
     checkpoint = None
+    learn.commits = _commits(folder.saved)
     if not isinstance(folder, NoFolder) or rank_distrib():
-        notes = dict(data=_data_notes(learn.dls), pretrained=learn.pretrained)
+        notes = dict(data=_data_notes(learn.dls), pretrained=learn.pretrained,
+                     commits=learn.commits)
         checkpoint = Checkpoint(folder, recipe, save_every, **notes)
         run_callbacks.append(checkpoint)
     if num_distrib() > 1: run_callbacks.append(_averaged(learn.dls.device))

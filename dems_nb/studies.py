@@ -26,7 +26,7 @@ from .weights import write_atomic
 from .datasets import dataset_facts
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
-from .run import run_result, train
+from .run import environment, run_result, train
 from .results import (difference_text, enter_run, frame, mean_text, paired, paired_change,
                              read_ledger, read_row, say_difference)
 from .commands import _command, _device
@@ -182,14 +182,20 @@ class EpochLosses(Callback):
     def after_epoch(self): self.rows.append(round(float(self.recorder.values[-1][0]), 4))
 
 # %% ../nbs/18_studies.ipynb #b23ce3e7
+def _finished_elsewhere(folder):
+    "Whether a run folder holds a finished run that was not trained from this commit alone."
+    if folder is None or not (folder/'result.json').exists(): return False
+    return read_json(folder/'result.json').get('commit') != environment()['commit']
+
 def run_planned(
     run:PlannedRun, # what to train
     out, # the ledger's folder
     root=None, # folder to look for the data in first
     runs=None, # folder for runs' own folders, from which a stopped run goes on; by default none
 ) -> Path: # of its row
-    "Train one planned run and write its row. No row is written before it is done."
+    "Train one planned run and write its row, when it is done and unless there is one by then."
     recipe = run.recipe
+    row_file = Path(out)/run.study/f'{run.name}.json'
     record = dataset_facts(recipe.dataset)
     model = None
     if run.variant != 'base':
@@ -197,15 +203,16 @@ def run_planned(
     # a resumed run needs its model back from the configuration alone
     resumable = run.variant == 'base' or run.variant.startswith(('n_mixed_', 'pos_'))
     folder = Path(runs)/run.study/run.name if runs and resumable else None
+    old = _finished_elsewhere(folder)
     losses = EpochLosses()
     with redirect_stdout(io.StringIO()):
-        learn = train(recipe, folder, model=model, root=root, bar=False, resume=folder is not None,
-                      cbs=[ScoreOnlyLast(), losses])
+        learn = train(recipe, folder, model=model, root=root, bar=False, overwrite=old,
+                      resume=folder is not None and not old, cbs=[ScoreOnlyLast(), losses])
     row = dict(study=run.study, stage=run.stage, variant=run.variant, **run_result(recipe, learn),
                train_losses=losses.rows)
     row['data']['checksum'] = dataset_checksum(learn.dls)
-    return write_atomic(Path(out)/run.study/f'{run.name}.json',
-                        (json.dumps(row, indent=1) + '\n').encode())
+    if row_file.exists(): return row_file                                  # another driver's
+    return write_atomic(row_file, (json.dumps(row, indent=1) + '\n').encode())
 
 # %% ../nbs/18_studies.ipynb #7db4b00e
 def _epochs(images, n): return max(1, round(images/n))
@@ -258,10 +265,19 @@ def _compare(rows, study, dataset, sizes, images, seeds):
         plans += [planned('macs', 'vit_nano', fewer, n, s) for n in sizes]
     return plans
 
+def _key(run): return run.study, run.stage, run.variant, run.recipe.hash
+
+def _row_key(row): return row['study'], row['stage'], row['variant'], row['recipe_hash']
+
 def _pending(plans, rows):
     "The planned runs that have no row."
-    done = {(r['study'], r['stage'], r['variant'], r['recipe_hash']) for r in rows}
-    return [p for p in plans if (p.study, p.stage, p.variant, p.recipe.hash) not in done]
+    done = set(map(_row_key, rows))
+    return [p for p in plans if _key(p) not in done]
+
+def _rows_of(plans, rows):
+    "The rows of planned runs, and no others: a study of another size may lie beside them."
+    wanted = set(map(_key, plans))
+    return [r for r in rows if _row_key(r) in wanted]
 
 # %% ../nbs/18_studies.ipynb #861851b0
 def data_efficiency(
@@ -277,8 +293,8 @@ def data_efficiency(
     tune = [PlannedRun(study, 'tune', _light(model=m, dataset=dataset, n_train=n, holdout=10_000,
                                              epochs=_epochs(images//2, n), lr=lr))
             for n in tuned for lr in lr_grid for m in models]
-    return tune if _pending(tune, rows) else tune + _compare(rows, study, dataset, sizes, images,
-                                                             seeds)
+    if _pending(tune, rows): return tune
+    return tune + _compare(_rows_of(tune, rows), study, dataset, sizes, images, seeds)
 
 def cifar10(
     rows:list, # of the ledger so far
@@ -326,7 +342,7 @@ def positions(
     "What do fixed random positions cost, as the released plain ViT has them? On CIFAR-10."
     def compared(n, s, model, variant):
         light = _light(model=model, dataset='cifar10', n_train=n, epochs=_epochs(images, n), seed=s,
-                       lr=_tuned_lr(rows, model, variant))
+                       lr=_tuned_lr(_rows_of(plans, rows), model, variant))
         return PlannedRun('positions', 'images', light, variant)
     tuning = _light(dataset='cifar10', n_train=4_000, holdout=10_000,
                     epochs=_epochs(images//2, 4_000))
@@ -583,6 +599,7 @@ def take_over(
     for r in rows:
         if (r['variant'], r['recipe_hash']) != (run.variant, run.recipe.hash): continue
         if r.get('pretrained') or 'dls' in r['given'] or 'first_entered' in r: continue
+        if ('model' in r['given']) != (run.variant != 'base'): continue
         precision = chosen_precision(run.recipe, default_device())
         if run.stage != 'tune' and r['precision'] != precision: continue
         first = PlannedRun(r['study'], r['stage'], run.recipe, run.variant)
@@ -601,6 +618,10 @@ def _worker():
 def _in_another_process(run, out, root, threads, runs, say, children):
     "Run a planned run in another process, in the set `children` meanwhile; True if its row came."
     start = time.perf_counter()
+    row = Path(out)/run.study/f'{run.name}.json'
+    if row.exists():
+        say(f'{run.study}/{run.name}  done meanwhile by another driver')
+        return True
     code = 'from dems_nb.studies import _worker; _worker()'
     arguments = [run.to_json(), str(out), str(root or ''), str(threads), str(runs or '')]
     child = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *arguments],
@@ -609,13 +630,23 @@ def _in_another_process(run, out, root, threads, runs, say, children):
     children.add(child)
     _, errors = child.communicate()
     children.discard(child)
-    row = Path(out)/run.study/f'{run.name}.json'
     if ok := child.returncode == 0 and row.exists(): note = f'{read_row(row)["accuracy"]:.2%}'
     else: note = f'NOT DONE: {(errors.strip().splitlines() or ["no message"])[-1]}'
     say(f'{run.study}/{run.name}  {note}  {time.perf_counter() - start:.0f} s')
     return ok
 
 # %% ../nbs/18_studies.ipynb #76a009bb
+def _refuse_two_sizes(name, images, rows, out):
+    "Raise `ValueError` if a study is asked for at another size than the ledger has it."
+    if name == 'budget':
+        raise ValueError('budget is about how many images are seen, and has no other size: leave '
+                         'images out')
+    own = _rows_of(studies[name](rows, images=images), rows)
+    other = [r for r in rows if r['study'] == name and r not in own]
+    if other:
+        raise ValueError(f'{out} has {len(other)} runs of {name} at another size: give this one a '
+                         'ledger of its own')
+
 def run_plans(
     plans:list, # of `PlannedRun`
     out='results/ledger', # the ledger's folder
@@ -661,13 +692,15 @@ def run_study(
     for n in names:
         lost = []                                                       # runs of this study
         while True:
-            planned = studies[n](read_ledger(out), **changes)
+            rows = read_ledger(out)
+            planned = studies[n](rows, **changes)
+            if 'images' in changes: _refuse_two_sizes(n, changes['images'], rows, out)
             if not planned and not failed:
                 first = 'data_efficiency' if n == 'ablations' else 'positions'
                 raise ValueError(f'{n} has nothing to run yet: it takes the learning rate that '
                                  f'{first} finds, so run dems_study {first} first')
             plans = [p for p in planned if p.name not in lost]
-            if not _pending(plans, read_ledger(out)): break
+            if not _pending(plans, rows): break
             lost += run_plans(plans, out, processes, threads, root, say, runs)
         failed += lost
     return failed
@@ -687,8 +720,10 @@ def main(
     p.add_argument('--processes', type=int, default=1,
                    help='runs side by side (default: %(default)s)')
     p.add_argument('--threads', type=int, default=1, help='of each run (default: %(default)s)')
-    p.add_argument('--images', type=int, help='images seen in a run (default: what the study says)')
-    p.add_argument('--seeds', type=int, help='how many (default: what the study says)')
+    p.add_argument('--images', type=int,
+                   help='images seen in a run, in a ledger of its own (default: what the study '
+                        'says)')
+    p.add_argument('--seeds', type=int, help='at most so many (default: what the study says)')
     p.add_argument('--data_path', help='folder to look for the data in first (default: the known '
                                        'folders, else download)')
     p.add_argument('--runs', default='runs/studies',
@@ -778,6 +813,12 @@ def timebox(
     try: chosen = Recipe(**chosen)
     except (TypeError, ValueError) as e:
         raise ValueError(f'{plan} holds no recipe ({e}): delete it to plan anew') from None
+    was, asked = (replace(r, epochs=1, warmup=0).to_dict() for r in (chosen, recipe))
+    changed = [f'{k} was {was.get(k)} and is {asked.get(k)}' for k in {**was, **asked}
+               if was.get(k) != asked.get(k)]
+    if changed:
+        raise ValueError(f'{plan} is of another recipe: {"; ".join(changed)}. Give the same, or '
+                         'another folder')
     return train(chosen, out, resume=True, device=device, root=root, bar=False)
 
 # %% ../nbs/18_studies.ipynb #497ee175

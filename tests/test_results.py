@@ -50,7 +50,8 @@ def test_every_row_names_a_commit_of_this_history():
     if not files: pytest.skip('no rows')
     if git('rev-parse', '--is-shallow-repository') != 'false':
         pytest.skip('not a whole git checkout')
-    for c in {R.read_row(p)['commit'] for p in files}:
+    named = ' then '.join({str(R.read_row(p)['commit']) for p in files})
+    for c in set(named.split(' then ')):
         assert re.fullmatch('[0-9a-f]{12}', str(c)), f'{c}: run from a clean checkout'
         assert git('merge-base', '--is-ancestor', c,
                    'HEAD') is not None, f'{c} is not in the history'
@@ -109,7 +110,8 @@ def test_a_cut_row_is_refused_wherever_it_is_cut(tmp_path, row):
 
 def test_a_changed_digit_is_noticed(row):
     for path, new in ((('accuracy',), row['accuracy'] + 1/row['data']['n_scored']),
-                      (('interval', 0), .5), (('recipe', 'lr'), .1), (('epochs',), 3),
+                      (('interval', 0), .5), (('interval',), [.5]), (('interval',), []),
+                      (('interval', 1), float('nan')), (('recipe', 'lr'), .1), (('epochs',), 3),
                       (('images_seen',), 401), (('data', 'n_scored'), 999),
                       (('data', 'n_train'), 300), (('data', 'checksum'), 'x'*64),
                       (('recipe', 'holdout'), 100)):
@@ -332,6 +334,68 @@ def test_a_finished_run_whose_row_is_lost_gives_it_again(tmp_path):
     again = R.read_row(S.run_planned(plan, tmp_path/'a', runs=tmp_path/'runs'))
     assert len(first['train_losses']) == 3 and again['train_losses'] == first['train_losses']
     assert (again['accuracy'], again['best']) == (first['accuracy'], first['best'])
+
+def test_a_finished_run_of_another_commit_is_trained_again(tmp_path, monkeypatch):
+    "Whoever mends the code and removes the row wants a new run, not the old weights once more."
+    from dems_nb import run
+    trained = []
+    class Count(S.ScoreOnlyLast):
+        def before_epoch(self): trained.append(self.epoch)
+    monkeypatch.setattr(S, 'ScoreOnlyLast', Count)
+    def again(commit):
+        monkeypatch.setattr(run, '_commit', lambda: commit)
+        trained.clear()
+        row = S.run_planned(sample(), tmp_path/'a', runs=tmp_path/'runs')
+        commit = R.read_row(row)['commit']
+        row.unlink()
+        return len(trained), commit
+    assert again('first') == (sample().recipe.epochs, 'first')
+    assert again('first') == (0, 'first')
+    assert again('second') == (sample().recipe.epochs, 'second')
+
+def test_a_row_that_came_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    row = S.run_planned(sample(), tmp_path)
+    before = row.read_bytes()
+    row.unlink()
+    monkeypatch.setattr(S, 'dataset_checksum', lambda dls: row.write_bytes(before) and '0'*64)
+    assert S.run_planned(sample(), tmp_path).read_bytes() == before
+    monkeypatch.setattr(S.subprocess, 'Popen', lambda *a, **kw: 1/0)
+    said = []
+    assert S._in_another_process(sample(), tmp_path, None, 1, None, said.append, set())
+    assert 'done meanwhile' in said[0]
+
+def test_a_run_of_a_model_that_was_given_is_not_the_base(tmp_path):
+    row = R.read_row(S.run_planned(sample(), tmp_path/'a'))
+    other = replace(sample(), study='other')
+    assert S.take_over(other, [dict(row, given=['model'])], tmp_path/'b') is None
+    assert S.take_over(other, [row], tmp_path/'b')
+    result = {k: v for k, v in row.items() if k not in ('study', 'stage', 'variant')}
+    (tmp_path/'result.json').write_text(json.dumps({**result, 'given': ['model']}))
+    with pytest.raises(ValueError, match='trained from a model that was given'):
+        R.enter_run(tmp_path, tmp_path/'b', 'x', 'images')
+    line = R.paper_table([dict(row, recipe=dict(row['recipe'], model='dems_tiny',
+                                                dataset='cifar10'), **more)
+                          for more in (dict(variant='scales_1'), dict(given=['model']))]).ours
+    assert set(line) == {'not run'}
+
+def test_a_rate_comes_from_runs_of_the_studys_own_size():
+    rows = R.read_ledger(ledger)
+    def larger(r):
+        recipe = dict(r['recipe'], epochs=9*r['recipe']['epochs'])
+        return dict(r, recipe=recipe, recipe_hash=R.recipe_hash(recipe), epochs=recipe['epochs'],
+                    accuracy=1. if recipe['lr'] == S.lr_grid[0] else 0.)
+    for study in ('data_efficiency', 'positions'):
+        more = [larger(r) for r in rows if (r['study'], r['stage']) == (study, 'tune')]
+        plan = S.studies[study]
+        assert more and plan(rows) == plan(rows + more)
+
+def test_a_ledger_has_a_study_at_one_size(monkeypatch):
+    monkeypatch.setattr(S, 'run_plans', lambda *a: pytest.fail('something was run'))
+    with pytest.raises(ValueError, match='runs of cifar10 at another size'):
+        S.run_study(['cifar10'], ledger, images=24_000)
+    with pytest.raises(ValueError, match='budget .* no other size'):
+        S.run_study(['budget'], ledger, images=24_000)
+    assert S.run_study(['cifar10'], ledger, images=240_000, seeds=1) == []      # it is all there
 
 def test_a_variant_has_the_recipes_dropout():
     recipe = Recipe.pretrain('dems_nano', 'cifar10', 10, 50)

@@ -154,6 +154,16 @@ def test_a_checkpoint_can_be_taken_to_a_new_folder(tmp_path):
     state = load_model(tmp_path/'b/model.safetensors').state_dict()
     assert all(torch.equal(v, state[k]) for k, v in whole.model.state_dict().items())
 
+def test_a_run_names_every_commit_it_was_trained_from(tmp_path, monkeypatch):
+    def at(commit, **kw):
+        monkeypatch.setattr(R, '_commit', lambda: commit)
+        go(tmp_path, resume=True, **kw)
+        return json.loads((tmp_path/'result.json').read_text())['commit']
+    with pytest.raises(R.Interrupted): at('a', cbs=[Do(0, 2, stop)])
+    with pytest.raises(R.Interrupted): at('b', cbs=[Do(1, 2, stop)])
+    assert at('a') == 'a then b'
+    assert at('c') == 'a then b'                          # it scored, and trained nothing
+
 def test_what_cannot_be_meant_is_refused(tmp_path):
     with pytest.raises(ValueError, match='resume is True and there is no folder'):
         R.train(tiny, resume=True)
