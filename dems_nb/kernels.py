@@ -11,24 +11,29 @@ import torch, torch.nn.functional as F
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import RLock, get_ident
 from torch import nn
 
 # %% ../nbs/12_kernels.ipynb #bd65553b
 paths = ('auto', 'plain', 'gpu', 'gpu_memory')
-_chosen = 'auto'
+_chosen, _thread, _lock = 'auto', None, RLock()     # for the thread see `attention`
 
 @contextmanager
 def use_path(
     path:str, # one of `paths`
 ):
-    "Compute in another way while inside. Raises `ValueError` for an unknown one."
-    global _chosen
+    """Compute in another way while inside. Raises `ValueError` for an unknown one.
+
+    It holds for all threads, but 'gpu_memory' in `attention` only for the one that asked. A thread
+    that asks while another is inside waits for it."""
+    global _chosen, _thread
     if path not in paths:
         raise ValueError(f'path is {path!r}: the known ones are {", ".join(paths)}')
-    before = _chosen
-    _chosen = path
-    try: yield
-    finally: _chosen = before
+    with _lock:
+        before = _chosen, _thread
+        _chosen, _thread = path, get_ident()
+        try: yield
+        finally: _chosen, _thread = before
 
 def tunes_for_cpu(
     x:torch.Tensor, # what is computed with
@@ -43,12 +48,13 @@ def _cpu_flags():
     except OSError: return set()
 
 @lru_cache(None)
-def processor() -> str: # 'amx_bf16', 'avx512_bf16', 'avx512', 'avx2' or 'other'
+def processor() -> str: # 'amx_bf16', '[amd_]avx512_bf16', '[amd_]avx512', 'avx2' or 'other'
     "The kind of CPU, as far as it decides how to compute: what `ATEN_CPU_CAPABILITY` says counts."
     capability = torch.backends.cpu.get_cpu_capability()
     if capability.startswith('AVX512'):
         flags = _cpu_flags()
-        return next((kind for kind in ('amx_bf16', 'avx512_bf16') if kind in flags), 'avx512')
+        kind = next((kind for kind in ('amx_bf16', 'avx512_bf16') if kind in flags), 'avx512')
+        return 'amd_'*('AuthenticAMD' in flags) + kind
     return 'avx2' if capability == 'AVX2' else 'other'
 
 _here = processor() # once: a compiled graph cannot ask
@@ -56,18 +62,20 @@ _here = processor() # once: a compiled graph cannot ask
 def has_bf16(
     device, # a torch device or its name
 ) -> bool: # True where bfloat16 arithmetic is done in hardware
-    "Whether a device has instructions for bfloat16."
+    """Whether a device has instructions for bfloat16.
+
+    Of an x86 CPU what `processor` says: one that PyTorch treats as AVX2 has none."""
     device = torch.device(device)
-    if device.type == 'cpu': return bool(_cpu_flags() & {'avx512_bf16', 'amx_bf16', 'bf16'})
+    if device.type == 'cpu': return processor().endswith('_bf16') or 'bf16' in _cpu_flags()  # ARM's
     if device.type != 'cuda' or not torch.cuda.is_available(): return False
     # is_bf16_supported() says yes to emulation as well
     return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
 
 # %% ../nbs/12_kernels.ipynb #b6bf0c65
-def _by_convolution(dtype): return dtype == torch.bfloat16 and _here == 'avx512_bf16'
+def _by_convolution(dtype): return dtype == torch.float32 and _here.startswith('amd_avx512')
 
 class TokenLinear(nn.Linear):
-    "A linear layer over tokens; in bfloat16 by AVX-512 BF16 as a 1×1 convolution."
+    "A linear layer over tokens; in float32 by AVX-512 on AMD's processors as a 1×1 convolution."
     def forward(self,
         x:torch.Tensor, # (batch, token, in_features)
     ) -> torch.Tensor: # (batch, token, out_features)
@@ -92,7 +100,8 @@ def keep_mask(
     "Coins for a dropout on the CPU, four from each random number."
     count = torch.Size(shape).numel()
     words = torch.empty((count + 3)//4, dtype=torch.int64).random_(-2**63, None)
-    coins = words.view(torch.int16)[:count].ge_(round(65_536*drop) - 32_768)
+    least = min(round(65_536*drop) - 32_768, 32_767)            # more does not fit int16
+    coins = words.view(torch.int16)[:count].ge_(least)
     return coins.view(shape).to(dtype)
 
 # %% ../nbs/12_kernels.ipynb #eb51e9cf
@@ -114,7 +123,8 @@ def attention(
     drop:float=0., # dropout on the attention weights, a probability
 ) -> torch.Tensor: # the same shape
     "softmax(q kᵀ/√head_dim) v: fused, or by the plain formula where its backward pass is faster."
-    if _chosen == 'gpu_memory': return _Kept.apply(q, k, v)
+    # numbers of no meaning: only for the thread that asked for them
+    if _chosen == 'gpu_memory' and _thread == get_ident(): return _Kept.apply(q, k, v)
     if _chosen == 'plain':
         weights = (q @ k.mT/q.shape[-1]**.5).softmax(-1)
         return F.dropout(weights, drop) @ v
@@ -138,16 +148,19 @@ def exact_dropout(
 
 # %% ../nbs/12_kernels.ipynb #007414ff
 def explain_path(
-    tokens:int, # in the sequence
+    tokens, # in the sequence: a number, or one for each block
     drop:float=0., # dropout on the attention weights while training, a probability
-    half:bool=False, # computed in bfloat16
+    dtype:torch.dtype=torch.float32, # computed in
 ) -> dict: # what -> the way it is computed on this CPU, and why
     "The ways that a model takes on this CPU, in words."
     if _chosen != 'auto': return {'everything': f'{_chosen}, as `use_path` says'}
-    dtype = torch.bfloat16 if half else torch.float32
+    seen = sorted({tokens} if isinstance(tokens, int) else set(tokens), reverse=True)
+    few = [n for n in seen if _writes_out(n, 0., dtype)]
+    ways = {'fused, {} tokens being many': seen[:len(seen) - len(few)],
+            'written out, {} tokens being few': few}
     if drop: training = 'written out, since the fused kernel has no dropout'
-    elif _writes_out(tokens, drop, dtype): training = f'written out, {tokens} tokens being few'
-    else: training = f'fused, {tokens} tokens being many'
+    else: training = '; '.join(way.format(' and '.join(map(str, counts)))
+                               for way, counts in ways.items() if counts)
     linear = 'as 1×1 convolutions' if _by_convolution(dtype) else 'plain'
     return {'linear layers': f'{linear}, in {str(dtype).removeprefix("torch.")} on {_here}',
             'attention, training': training, 'attention, scoring': 'fused'}

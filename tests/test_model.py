@@ -208,8 +208,10 @@ def test_no_length_of_a_batch_is_taken_where_a_model_computes():
 @pytest.mark.parametrize('capability, flags, kind', [
     ('AVX512', 'avx512f avx512_bf16 amx_tile amx_bf16', 'amx_bf16'),
     ('AVX512', 'avx512f avx512_bf16', 'avx512_bf16'), ('AVX512', 'avx512f', 'avx512'),
+    ('AVX512', 'AuthenticAMD avx512f avx512_bf16', 'amd_avx512_bf16'),
+    ('AVX2', 'AuthenticAMD avx512f avx512_bf16', 'avx2'),
     ('AVX2', 'avx512f avx512_bf16 amx_bf16', 'avx2'), ('DEFAULT', '', 'other')])
-def test_a_linear_layer_is_a_convolution_only_in_bfloat16_by_avx512(
+def test_a_linear_layer_is_a_convolution_only_in_float32_by_avx512_of_amd(
         capability, flags, kind, monkeypatch):
     from dems_nb import kernels as K
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
@@ -218,7 +220,7 @@ def test_a_linear_layer_is_a_convolution_only_in_bfloat16_by_avx512(
     monkeypatch.setattr(K, '_here', kind)
     layer, taken, x = K.TokenLinear(4, 6), [], torch.randn(2, 3, 4)
     monkeypatch.setattr(layer, 'as_convolution', lambda x: taken.append(1) or x)
-    layer(x)
-    assert not taken
     with torch.autocast('cpu', torch.bfloat16): layer(x)
-    assert len(taken) == (kind == 'avx512_bf16')
+    assert not taken
+    layer(x)
+    assert len(taken) == (kind == 'amd_avx512_bf16')
