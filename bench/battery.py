@@ -110,7 +110,8 @@ class Battery:
         whole = {'eager': B.TrainingStep(model, self.batch_size, self.precision)}
         if self.compile:
             whole['compiled'] = B.TrainingStep(model, self.batch_size, self.precision, True)
-        took = B.take_turns(whole, self.rounds, self.n, self.device, warmup=2)
+        clock = B._clock(self.device)                           # on a CPU, that of the parts
+        took = B.take_turns(whole, self.rounds, self.n, self.device, 2, clock)
         return dict(images_per_s={k: B.spread(self.batch_size/t) for k, t in took.items()},
                     augmentation={k: B.time_augmentation(s, self.rounds, self.n)
                                   for k, s in whole.items()},

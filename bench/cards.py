@@ -1,9 +1,10 @@
 """What to expect of a T4, an A100, an H100 and a Mac: `results/cards.json`, which chapter
-"Benchmark" shows. Without the cards: on the stand-in for CUDA of `tests/fake_cuda/`.
+"Benchmark" shows. Without the cards: on the stand-in for CUDA of `tests/fake_cuda/`. A Mac's
+memory is computed on the CPU, with the tables that attention keeps there; no Mac is stood in for.
 
     python bench/cards.py                    # needs gcc, Linux and a CUDA build of PyTorch
 """
-import json, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 
 root = Path(__file__).parent.parent
@@ -16,9 +17,10 @@ print("\\n" + json.dumps(dict(torch=torch.__version__, said=what_to_expect({devi
 
 def ask(card):
     "What the package says on a card, in a process of its own."
-    env = stand_in.environment('H100' if card == 'Mac' else card) | {'PYTHONPATH': str(root)}
-    device = 'mps' if card == 'Mac' else 'cuda'     # of a Mac nothing is asked but what it lacks
-    done = subprocess.run([sys.executable, '-c', code.format(device=device)], env=env, cwd=root,
+    env = dict(os.environ) if card == 'Mac' else stand_in.environment(card)
+    device = 'mps' if card == 'Mac' else 'cuda'
+    done = subprocess.run([sys.executable, '-c', code.format(device=device)],
+                          env=env | {'PYTHONPATH': str(root)}, cwd=root,
                           capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -26,7 +28,8 @@ def main(file=root/'results/cards.json'):
     "Ask for each card, and write the table."
     answers = {card: ask(card) for card in ('T4', 'A100', 'H100', 'Mac')}
     table = dict(command='python bench/cards.py', torch=answers['H100']['torch'],
-                 how='looked up and computed on a stand-in for CUDA; nothing ran on such a card',
+                 how='looked up and computed on a stand-in for CUDA, for the Mac on a CPU; nothing '
+                     'ran on such a card',
                  cards={card: a['said'] for card, a in answers.items()})
     Path(file).write_text(json.dumps(table, indent=1) + '\n')
     return table

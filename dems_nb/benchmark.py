@@ -13,18 +13,18 @@ __all__ = ['dtypes', 'waiting', 'PlainModel', 'plain_twin', 'seconds', 'take_tur
 import argparse, json, numpy as np, os, pandas as pd, platform, re, subprocess, sys, time, torch
 import torch.nn.functional as F
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fastai.torch_core import default_device
 from fastcore.basics import patch
 from pathlib import Path
 from torch import nn
-from torch.nn.attention import SDPBackend
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from .tokenizer import sincos_position_embedding
 from .model import ViT, count_cost, create_model
 from .weights import write_atomic
 from .augment import Augment, AugmentSchedule, MixupCutmix
-from .kernels import exact_dropout, explain_path, has_bf16, use_path
+from .kernels import _writes_out, exact_dropout, explain_path, has_bf16, use_path
 from .learner import Recipe, make_learner, recipe_dls
 from .run import environment
 
@@ -167,9 +167,13 @@ def seconds(
     clock=time.perf_counter, # of a CPU; `time.process_time` for what the process computed
 ) -> float: # for one call
     "The time of one call: by the clock on a CPU, between two events in the queue on a GPU."
-    if torch.device(device).type != 'cuda':
+    kind = torch.device(device).type
+    if kind != 'cuda':
+        wait = torch.mps.synchronize if kind == 'mps' else lambda: None     # a Mac has a queue too
+        wait()
         start = clock()
         for _ in range(n): f()
+        wait()
         return (clock() - start)/n
     with torch.cuda.device(device):                         # marks go into the queue of this card
         start = torch.cuda.Event(enable_timing=True)
@@ -182,6 +186,11 @@ def seconds(
     return start.elapsed_time(end)/1000/n
 
 # %% ../nbs/14_benchmark.ipynb #a90fa830
+def _clock(device):
+    "What to measure a CPU by: on one thread what neighbours on the machine take is left out."
+    alone = torch.device(device).type == 'cpu' and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
+
 def take_turns(
     ways:dict, # what to compare: name -> function without arguments
     rounds:int=5, # measurements of each
@@ -209,7 +218,7 @@ dtypes = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16) # of 
 class TrainingStep:
     "One training step of the recipe on random pictures; its parts can be called one by one."
     def __init__(self,
-        model:nn.Module, # the model or its plain twin, on its device
+        model:nn.Module, # the model or its plain twin, on its device; from now on it trains
         batch_size:int=32, # images a step
         precision:str='fp32', # 'fp32', or 'bf16' or 'fp16' for mixed precision
         compile:bool=False, # compile model and augmentation
@@ -270,6 +279,14 @@ def __call__(self:TrainingStep) -> torch.Tensor: # the loss, still on the device
     return loss
 
 # %% ../nbs/14_benchmark.ipynb #f09382b2
+@contextmanager
+def _as_it_was(model):
+    "Afterwards each part of a model is training, or not, as it was before."
+    modes = {m: m.training for m in model.modules()}
+    try: yield
+    finally:
+        for m, training in modes.items(): m.training = training
+
 def compare(
     model:ViT, # any model of this kit, on its device
     batch_size:int=32, # images a step
@@ -280,16 +297,15 @@ def compare(
 ) -> dict: # way -> images_per_s, ratio to 'plain, fp32', same (precision): median, q1, q3
     "Forward and backward pass of a model and of its plain twin, in turns."
     twin, device = plain_twin(model), next(model.parameters()).device
-    steps = {f'{name}, {p}': TrainingStep(m, batch_size, p)
-             for name, m in (('plain', twin), ('here', model))
-             for p in dict.fromkeys(('fp32', *precisions))}
-    if compile:
-        steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True)
-                      for p in precisions})
-    alone = torch.get_num_threads() == 1    # then what neighbours on the machine take is left out
-    clock = time.process_time if alone else time.perf_counter
-    took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device,
-                      2 if compile else 1, clock)
+    with _as_it_was(model):
+        steps = {f'{name}, {p}': TrainingStep(m, batch_size, p)
+                 for name, m in (('plain', twin), ('here', model))
+                 for p in dict.fromkeys(('fp32', *precisions))}
+        if compile:
+            steps.update({f'compiled, {p}': TrainingStep(model, batch_size, p, True)
+                          for p in precisions})
+        took = take_turns({name: s.gradients for name, s in steps.items()}, rounds, n, device,
+                          2 if compile else 1, _clock(device))
     def row(name, t):
         ratios = {k: spread(took[f'plain, {p}']/t)
                   for k, p in (('ratio', 'fp32'), ('same', name.split(', ')[1]))}
@@ -345,7 +361,7 @@ def time_parts(
     parts = {name: [work(name, f, x) for f, x in uses] for name, uses in _captured(step).items()}
     ways = {name: lambda uses=uses: [go() for go in uses] for name, uses in parts.items()}
     ways |= {'optimizer': step.opt.step, 'augmentation': step.pictures, 'whole step': step}
-    with dropout: took = take_turns(ways, rounds, n, step.device)
+    with dropout: took = take_turns(ways, rounds, n, step.device, clock=_clock(step.device))
     took = {k: float(np.median(t)) for k, t in took.items()}
     whole = took.pop('whole step')
     return took | {'rest': whole - sum(took.values()), 'whole step': whole}
@@ -360,20 +376,27 @@ def show_parts(
                          for k, v in parts.items()]).set_index('part')
 
 # %% ../nbs/14_benchmark.ipynb #1ab5ad34
+def _called(func, args):
+    "An operation's name; an index by a mask is told apart, since it must count what it finds."
+    name = func.overloadpacket.__name__
+    indices = args[1] if name in ('index', 'index_put', 'index_put_') else ()
+    masks = any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in indices)
+    return 'index by a mask' if masks else name
+
 class _Ops(TorchDispatchMode):
     "Counts the ATen operations that run while it is on."
     def __init__(self): super().__init__(); self.count = Counter()
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count[func.overloadpacket.__name__] += 1
+        self.count[_called(func, args)] += 1
         return func(*args, **kwargs or {})
 
 # operations that wait for a value
 waiting = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal', '_unique2',
-           'unique_dim')
+           'unique_dim', 'index by a mask')
 
 def count_ops(
     f, # what to look at, a function without arguments
-    gpu_way:bool=True, # take the path of a GPU, also on a CPU
+    gpu_way:bool=True, # take the path of a GPU, also on a CPU; not so dropout on attention
 ) -> Counter: # name of the ATen operation -> how often
     "Count the ATen operations of a call. The number does not depend on the speed of the machine."
     with use_path('gpu' if gpu_way else 'auto'), _Ops() as ops: f()
@@ -396,7 +419,7 @@ def count_graphs(
 def waits(
     step, # a `TrainingStep` that was called once, or any function without arguments
     device='cpu', # where it computes
-) -> list: # of str: PyTorch's words for the first wait; on a CPU operations that would wait
+) -> list: # of str: PyTorch's words for the first wait; on a CPU operations that would, no copies
     "What makes Python wait for the device in a call; empty if nothing does."
     if torch.device(device).type != 'cuda':
         ops = count_ops(step)
@@ -404,7 +427,9 @@ def waits(
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode('error')
     try: step()
-    except RuntimeError as e: return [str(e).splitlines()[0]]
+    except RuntimeError as e:
+        if 'synchronizing' not in str(e): raise                     # no wait: out of memory, say
+        return [str(e).splitlines()[0]]
     finally: torch.cuda.set_sync_debug_mode(mode)
     return []
 
@@ -426,11 +451,13 @@ def kept_bytes(
     return sum(s.nbytes() for s in kept.values())
 
 # %% ../nbs/14_benchmark.ipynb #f90984f6
-def _held(model, precision):
+def _held(model, precision, tables=False):
     "Bytes that a training step holds on a GPU: (for the weights, for an image, besides)."
     host = next(model.parameters()).is_cpu
     same = 'bf16' if precision == 'fp16' and host else precision    # as wide, and a CPU has it
-    with use_path('gpu_memory'):
+    # a Mac trains by PyTorch's plain formula, and so does a CPU that is allowed no other
+    way, only = ('gpu', sdpa_kernel(SDPBackend.MATH)) if tables else ('gpu_memory', nullcontext())
+    with _as_it_was(model), use_path(way), only:
         two, four = (kept_bytes(TrainingStep(model, b, same)) for b in (2, 4))
     return 16*sum(p.numel() for p in model.parameters()), (four - two)//2, 2*two - four
 
@@ -438,9 +465,10 @@ def estimate_memory(
     model:ViT, # any model of this kit
     batch_size:int=256, # images a step
     precision:str='bf16', # 'fp32', 'bf16' or 'fp16'
+    tables:bool=False, # does attention keep its tables, as in training on a Mac's GPU?
 ) -> dict: # bytes: weights, gradients, optimizer, activations, total
     "What a training step holds on a GPU at its fullest, estimated from two small batches."
-    fixed, each, rest = _held(model, precision)
+    fixed, each, rest = _held(model, precision, tables)
     activations = rest + batch_size*each
     return dict(weights=fixed//4, gradients=fixed//4, optimizer=fixed//2, activations=activations,
                 total=fixed + activations)
@@ -495,6 +523,21 @@ def peak_memory(
     return _peak_rss()
 
 # %% ../nbs/14_benchmark.ipynb #fc100767
+def _tokens(model):
+    "How many tokens each block of a model gets, the class token included."
+    c, layout = model.config, model.layout
+    counts, n = [], layout.tokens_per_region
+    for k in range(1, c['depth'] + 1):
+        if k in c.get('mix_before', ()): n = c['n_mixed'][c['mix_before'].index(k)]
+        counts.append(1 + n*layout.n_regions)
+    return counts
+
+def _is_fused(model, precision):
+    "Whether attention keeps no table in any block, in training."
+    device, drop = next(model.parameters()).device.type, model.config['attn_drop']
+    if device != 'cpu': return device == 'cuda'
+    return not any(_writes_out(n, drop, dtypes[precision]) for n in _tokens(model))
+
 def growth(
     name:str='dems_tiny', # a name for `create_model`
     sizes:tuple=(16, 32, 48, 64, 80, 96), # sides of the picture, pixels
@@ -502,16 +545,18 @@ def growth(
     precision:str='fp32', # 'fp32' or 'bf16'
     device='cpu', # where to compute
     rounds:int=3, # measurements of each
-) -> list: # a dict a size: image_size, tokens; for 'here' and 'plain' seconds and bytes an image
+    attn_drop:float=0., # dropout on the attention weights, a probability
+) -> list: # a dict a size: image_size, tokens, fused; 'here', 'plain': seconds and bytes an image
     "Time and memory of forward and backward pass against the size of the picture."
     rows = []
     for size in sizes:
-        model = create_model(name, image_size=size).to(device)
+        model = create_model(name, image_size=size, attn_drop=attn_drop).to(device)
         steps = {k: TrainingStep(m, batch_size, precision)
                  for k, m in (('here', model), ('plain', plain_twin(model)))}
         took = take_turns({k: s.gradients for k, s in steps.items()}, rounds, 1, device)
         kept = {k: kept_bytes(s) for k, s in steps.items()}
         rows.append(dict(image_size=size, tokens=1 + model.layout.n_tokens,
+                         fused=_is_fused(model, precision),
                          **{k: dict(seconds=spread(took[k]/batch_size), kept=kept[k]//batch_size)
                             for k in steps}))
     return rows
@@ -525,10 +570,12 @@ def largest_image(
     step:int=16, # the sides to try are multiples of this many pixels
 ) -> int: # side, pixels; 0 if not even the smallest fits
     "The largest picture whose training step fits, by a polynomial through what was measured."
-    fused = [r for r in rows if r['tokens'] > 128]
-    used = fused if way != 'plain' and len(fused) > 1 else rows
+    # older rows do not say it: float32, where up to 128 tokens are written out
+    fused = [r for r in rows if r.get('fused', r['tokens'] > 128)]
+    line = way != 'plain' and len(fused) > 1
+    used = fused if line else rows
     n, kept = np.array([r['tokens'] for r in used]), np.array([r[way]['kept'] for r in used])
-    fit = np.polyfit(n, kept, 2 if way == 'plain' else 1)
+    fit = np.polyfit(n, kept, 1 if line else 2)
     per_pixel = (n[-1] - 1)/rows[-1]['image_size']**2
     fits = [s for s in range(step, 4096, step) if np.polyval(fit, 1 + per_pixel*s*s)*batch_size
             <= room]
@@ -683,16 +730,17 @@ def what_to_expect(
     for name in models:
         model = create_model(name, drop_path=.15, attn_drop=.05)
         if device.type == 'cuda': model = model.to(device)         # where it takes no time
-        said[f'{name}, batch {batch_size}'] = _needs(model, batch_size, formats, room)
+        said[f'{name}, batch {batch_size}'] = _needs(model, batch_size, formats, room,
+                                                    tables=device.type == 'mps')
     return said | _lacks(device)
 
 # %% ../nbs/14_benchmark.ipynb #8e7480d9
-def _needs(model, batch_size, formats, room):
+def _needs(model, batch_size, formats, room, tables):
     "How much memory a step needs by number format, and which batch fits where that one does not."
     parts = []
     for p in formats:
         if p == 'fp16' and 'bf16' in formats: continue          # needs as much
-        part = f'{p} {estimate_memory(model, batch_size, p)["total"]/2**30:.1f} GiB'
+        part = f'{p} {estimate_memory(model, batch_size, p, tables)["total"]/2**30:.1f} GiB'
         most = batch_size if room is None else largest_batch(model, room, p)
         parts.append(part if most >= batch_size else f'{part}, too much: batch {most} fits')
     return '; '.join(parts) + ' (computed)'
@@ -715,6 +763,15 @@ def _processor(device):
     names = [l.split(':')[1].strip() for l in lines if l.startswith('model name')]
     return names[0] if names else platform.processor() or platform.machine()
 
+def _named(device):
+    "A device as text; every CPU is 'cpu'."
+    return 'cpu' if torch.device(device).type == 'cpu' else str(device)
+
+def _clock_name(device):
+    "What times of a device are read from, in words."
+    if torch.device(device).type == 'cuda': return "marks in the GPU's queue"
+    return 'processor time' if _clock(device) is time.process_time else 'wall clock'
+
 def _machine(device):
     "What the numbers were measured on, and which code."
     e = environment(device)
@@ -728,7 +785,7 @@ def time_augmentation(
 ) -> dict: # images_per_s: median, q1, q3
     "How fast pictures are augmented and mixed, alone."
     return spread(step.batch_size/take_turns({'it': step.pictures}, rounds, n, step.device,
-                                             warmup=2)['it'])
+                                             2, _clock(step.device))['it'])
 
 # %% ../nbs/14_benchmark.ipynb #0a8cfdf7
 def _whole_step(step, compile, rounds, n, seed):
@@ -737,7 +794,7 @@ def _whole_step(step, compile, rounds, n, seed):
     if compile:
         compiled = TrainingStep(step.model, step.batch_size, step.precision, True, seed)
         whole['whole step, compiled'] = compiled
-    took = take_turns(whole, rounds, n, step.device, warmup=2)
+    took = take_turns(whole, rounds, n, step.device, 2, _clock(step.device))
     return dict(steps={k: spread(step.batch_size/t) for k, t in took.items()},
                 augmentation={k: time_augmentation(s, rounds, n) for k, s in whole.items()},
                 parts=time_parts(step, rounds, n))
@@ -747,7 +804,7 @@ def bench(
     model:str='dems_tiny', # a name for `create_model`
     batch_size:int=32, # images a step
     device='cpu', # where to compute
-    precision:str='fp32', # 'fp32' or 'bf16': of the parts and of the whole step
+    precision:str='fp32', # 'fp32', 'bf16' or 'fp16': of the parts and of the whole step
     compile:bool=False, # also compiled
     rounds:int=5, # measurements of each
     n:int=1, # steps a measurement
@@ -755,16 +812,15 @@ def bench(
     attn_drop:float=.05, # dropout on the attention weights of the recipe
     seed:int=0, # of weights, pictures and draws
 ) -> dict: # what `print_bench` prints, ready for JSON
-    "Everything of this chapter for one model."
+    "The comparison, the whole step, its parts and its memory, for one model."
     torch.manual_seed(seed)
+    device = _named(device)
     m = create_model(model, drop_path=drop_path, attn_drop=attn_drop).to(device)
     out = dict(model=model, batch_size=batch_size, precision=precision, drop_path=drop_path,
                attn_drop=attn_drop, seed=seed,
-               **_machine(device))
-    if out['device'] == 'cpu':
-        tokens = m.layout.n_regions*m.layout.tokens_per_region + 1
-        out['paths'] = explain_path(tokens, attn_drop, precision == 'bf16')
+               clock=_clock_name(device), **_machine(device))
     step = TrainingStep(m, batch_size, precision, seed=seed)
+    if device == 'cpu': out['paths'] = explain_path(_tokens(m), attn_drop, dtypes[precision])
     out['idle_bytes'] = peak_memory(lambda: None, step.device)  # before anything else has filled it
     step()
     out['peak_bytes'] = peak_memory(step, step.device)
@@ -781,6 +837,7 @@ def print_bench(
     "Print a benchmark."
     print(f'{r["model"]}, batch {r["batch_size"]}, attention dropout {r["attn_drop"]}')
     print(f'on {r["processor"]} ({r["device"]}, {r["threads"]} threads), torch {r["torch"]}')
+    if 'clock' in r: print(f'times by {r["clock"]}')
     for what, way in r.get('paths', {}).items(): print(f'{what}: {way}')
     print("\nforward and backward pass, median (quartiles); plain: the released code's structure")
     print(show_comparison(r['ways']).to_string())
@@ -818,8 +875,10 @@ def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, f
     keep = lambda r: write_atomic(Path(out),
                                   json.dumps(notes | r, indent=1).encode()) if out else None
     if grow:
-        rows = growth(model, precision=precision, device=device, rounds=steps)
-        keep(_machine(device) | dict(model=model, precision=precision, seed=0, growth=rows))
+        rows = growth(model, batch_size=batch_size, precision=precision, device=device,
+                      rounds=steps, attn_drop=attn_drop)
+        keep(_machine(device) | dict(model=model, precision=precision, batch_size=batch_size,
+                                     attn_drop=attn_drop, seed=0, growth=rows))
         print(pd.json_normalize(rows).to_string()); return 0
     r = bench(model, batch_size, device, precision, compile, steps, 10 if gpu else 1,
               attn_drop=attn_drop)
@@ -831,10 +890,12 @@ def _run(model, batch_size, device, precision, compile, steps, attn_drop, out, f
     keep(r)
     took = r['import_seconds']
     if not isinstance(took, str): took = ', '.join(f'{k} {v:.2f} s' for k, v in took.items())
-    print(f'\nimport: {took}')
-    if r['pillow']: print('\naugmentation\n' + show_augmentation(r['pillow']).to_string())
+    print(f'\nimport, by the wall clock: {took}')
+    if r['pillow']: print('\naugmentation, processor time of one thread\n'
+                          + show_augmentation(r['pillow']).to_string())
     if folder:
-        step = TrainingStep(create_model(model).to(device), batch_size, precision)
+        m = create_model(model, drop_path=r['drop_path'], attn_drop=attn_drop).to(device)
+        step = TrainingStep(m, batch_size, precision)
         print(profile_step(step, folder, device).round(3).to_string())
     return 0
 
@@ -846,15 +907,16 @@ def _parser():
                                             'one.')
     add, yes = p.add_argument, dict(action='store_true')
     add('--model', default='dems_tiny', help='a name for create_model (default: %(default)s)')
-    add('--batch_size', type=int, help='images a step (default: 32 on a CPU, 256 on a GPU)')
+    add('--batch_size', type=int, help='images a step (default: 32 on a CPU, 256 on a GPU, 1 '
+                                       'with --growth)')
     add('--device', help='cpu or cuda (default: a GPU if there is one)')
     add('--precision', help='fp32, bf16 or fp16 (default: bf16 where the device has it)')
     add('--compile', help='also compiled', **yes)
     add('--steps', type=int, help='measurements of each (default: 5 on a CPU, 7 times 10 steps on '
                                   'a GPU)')
     add('--threads', type=int, help="of a CPU (default: PyTorch's choice)")
-    add('--attn_drop', type=float, default=.05,
-        help="dropout on the attention weights (default: the recipe's %(default)s)")
+    add('--attn_drop', type=float,
+        help="dropout on the attention weights (default: the recipe's 0.05, with --growth 0)")
     add('--json', help='write the result to this file')
     add('--profile', help='write trace.json and ops.csv, the ten most expensive operations, of a '
                           'step into this folder')
@@ -867,9 +929,13 @@ def _command(model, batch_size, device, precision, compile, steps, threads, attn
     "Fill in the defaults that depend on the device, and run."
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     _refuse(device, json, profile, batch_size=batch_size, steps=steps, threads=threads)
+    for name, v in dict(compile=compile, profile=profile).items():
+        if growth and v: raise ValueError(f'{name} is {v}: not together with --growth')
     if threads: torch.set_num_threads(threads)
+    device = _named(device)
     gpu, precision = device != 'cpu', precision or ('bf16' if has_bf16(device) else 'fp32')
-    steps, size = steps or (7 if gpu else 5), batch_size or (256 if gpu else 32)
+    steps, size = steps or (7 if gpu else 5), batch_size or (1 if growth else 256 if gpu else 32)
+    if attn_drop is None: attn_drop = 0. if growth else .05
     return _run(model, size, device, precision, compile, steps, attn_drop, json, profile, growth)
 
 def main(

@@ -1,7 +1,8 @@
 "The plain model and ours give the same; a step does not grow; nothing waits; the command works."
-import gc, json, numpy as np, pandas as pd, pytest, re, subprocess, sys, torch
+import gc, inspect, json, numpy as np, pandas as pd, pytest, re, subprocess, sys, threading, time
+import torch
 from pathlib import Path
-from dems_nb import benchmark as B
+from dems_nb import benchmark as B, kernels as K
 from dems_nb.model import create_model
 from dems_nb.kernels import has_bf16, use_path
 from dems_nb.learner import Recipe, make_learner
@@ -52,7 +53,7 @@ def test_no_twin_for_another_model():
 
 # what a step is made of: ATen operations of forward, backward, AdamW, augmentation and mixing, on a
 # GPU's path, without attention dropout
-COMMITTED = dict(dems_nano=1393, dems_tiny=2012)
+COMMITTED = dict(dems_nano=1395, dems_tiny=2014)
 if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):                     # torch 2.4's
     COMMITTED = dict(dems_nano=1566, dems_tiny=2255)
 def may_grow_by_a_tenth(n, committed):
@@ -103,6 +104,24 @@ def test_no_operation_of_a_step_waits(precision):
     assert B.waits(step) == []
     assert B.waits(lambda: step().item()) == ['_local_scalar_dense'] and B.waits(
         lambda: step.bytes.nonzero()) == ['nonzero']
+    chosen = step.classes > 0
+    assert B.waits(lambda: step.bytes[chosen]) == ['index by a mask']
+    assert B.waits(lambda: step.bytes[step.classes % 4]) == []
+    def put(): step.bytes[chosen] = step.bytes[:1].clone()
+    assert B.waits(put) == ['index by a mask']
+
+def test_on_a_gpu_only_a_wait_is_called_one(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, 'get_sync_debug_mode', lambda: 0)
+    monkeypatch.setattr(torch.cuda, 'set_sync_debug_mode', modes.append)
+    def fails(words):
+        def f(): raise RuntimeError(words)
+        return f
+    said = 'called a synchronizing CUDA operation'
+    assert B.waits(fails(said), 'cuda') == [said]
+    with pytest.raises(RuntimeError, match='out of memory'):
+        B.waits(fails('CUDA out of memory'), 'cuda')
+    assert modes == ['error', 0]*2
 
 @pytest.mark.parametrize('name', ['dems_nano', 'vit_nano'])
 def test_one_graph_for_many_steps(name):
@@ -140,6 +159,35 @@ def test_ways_take_turns():
     took = B.take_turns({k: lambda k=k: order.append(k) for k in 'ab'}, rounds=3, n=2, warmup=1)
     assert ''.join(order) == 'aabb'*4 and {k: v.shape
                                            for k, v in took.items()} == dict(a=(3,), b=(3,))
+
+@pytest.mark.parametrize('threads,clock', [(1, time.process_time), (2, time.perf_counter)])
+def test_all_of_a_benchmark_goes_by_one_clock(monkeypatch, threads, clock):
+    "On one thread the parts once went by the wall clock, and the comparison did not."
+    seen, real, before = [], inspect.signature(B.take_turns), torch.get_num_threads()
+    def noted(*args, **kw):
+        given = real.bind(*args, **kw)
+        given.apply_defaults()
+        seen.append(given.arguments['clock'])
+        return {k: np.ones(1) for k in given.arguments['ways']}
+    monkeypatch.setattr(B, 'take_turns', noted)
+    torch.set_num_threads(threads)
+    try: said = B.bench('dems_nano', 2, rounds=1)['clock']
+    finally: torch.set_num_threads(before)
+    assert len(seen) == 4 and set(seen) == {clock}
+    assert said == {1: 'processor time', 2: 'wall clock'}[threads]
+
+def test_a_macs_gpu_is_waited_for(monkeypatch):
+    did = []
+    monkeypatch.setattr(torch.mps, 'synchronize', lambda: did.append('wait'))
+    B.seconds(lambda: did.append('call'), 2, 'mps')
+    assert did == ['wait', 'call', 'call', 'wait']
+
+def test_a_model_that_was_not_training_is_not_afterwards():
+    model = create_model('dems_nano', depth=2, mix_before=(2,), n_mixed=(4,)).eval()
+    for f in (lambda: B.compare(model, 2, rounds=1), lambda: B.estimate_memory(model, 2),
+              lambda: B.largest_batch(model, 10**9)):
+        f()
+        assert not any(m.training for m in model.modules())
 
 def test_comparison():
     got = B.compare(create_model('dems_nano'), 4, ('bf16',), rounds=2)
@@ -190,6 +238,37 @@ def test_the_tables_are_what_the_plain_model_keeps():
     assert rows[-1]['plain']['kept'] > 1.2*rows[-1]['here']['kept']
     assert rows[-1]['here']['kept']/rows[-2]['here']['kept'] < 4.2  # four times the tokens
 
+@pytest.mark.parametrize('name', ['dems_nano', 'dems_tiny', 'vit_nano'])
+def test_the_tokens_of_each_block(name):
+    model, seen = create_model(name), []
+    for b in model.blocks: b.register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[1]))
+    with torch.no_grad(): model(torch.zeros(1, 3, 32, 32))
+    assert B._tokens(model) == seen
+
+def test_whether_all_blocks_are_fused():
+    "337, 129 and 65 tokens; 341 and 257: few are 128, in bfloat16 512."
+    model = lambda name, **kw: create_model(name, **kw)
+    assert not B._is_fused(model('dems_nano', image_size=64), 'fp32')
+    assert B._is_fused(model('dems_tiny'), 'fp32') and B._is_fused(model('vit_tiny'), 'fp32')
+    assert not B._is_fused(model('dems_tiny'), 'bf16')
+    assert not B._is_fused(model('dems_tiny', attn_drop=.05), 'fp32')
+
+def test_largest_image_fits_a_line_only_through_what_is_fused():
+    "Written out up to 341 tokens, as in bfloat16: those rows are no part of the line."
+    def row(side):
+        n = 1 + side*side//16*5
+        fused = n > 512
+        return dict(image_size=side, tokens=n, fused=fused, plain=dict(kept=1000*n + 10*n*n),
+                    here=dict(kept=1000*n + (0 if fused else 10*n*n)))
+    rows = [row(s) for s in (16, 32, 64, 96)]
+    for side in (128, 256):
+        kept = 1000*row(side)['tokens']
+        assert B.largest_image(rows, 'here', kept*1.0001, 1) == side
+        assert B.largest_image(rows, 'here', kept*.9999, 1) == side - 16
+    tables = [dict(r, fused=False, here=r['plain']) for r in rows]      # dropout: ours as plain
+    assert all(B.largest_image(tables, 'here', 10.**k, 1)
+               == B.largest_image(tables, 'plain', 10.**k, 1) for k in range(6, 12))
+
 def test_largest_image():
     "Kept: 1000 bytes a token, 10 a pair more where tables are kept; one token a pixel of 16."
     row = lambda side: dict(image_size=side, tokens=(n := 1 + side*side//16),
@@ -228,10 +307,20 @@ def test_a_step_in_fp16_scales_its_loss():
 def test_what_to_expect_of_a_cpu(): assert B.what_to_expect('cpu') == {}
 
 def test_what_to_expect_of_a_mac():
-    said = B.what_to_expect('mps', ('dems_nano',), 64)
+    said = B.what_to_expect('mps', ('dems_nano',), 2560)
     assert said['precision'] == "'auto' is fp32" and 'float64' in said
-    assert re.fullmatch(r'fp32 [\d.]+ GiB; fp16 [\d.]+ GiB \(computed\)',
-                        said['dems_nano, batch 64'])
+    found = re.fullmatch(r'fp32 ([\d.]+) GiB; fp16 [\d.]+ GiB \(computed\)',
+                         said['dems_nano, batch 2560'])
+    needed = B.estimate_memory(tiny(), 2560, 'fp32', tables=True)['total']
+    assert float(found[1]) == round(needed/2**30, 1)
+
+@pytest.mark.parametrize('drop,tables', [(0., 1), (.05, 3)])
+def test_on_a_mac_attention_keeps_its_tables(drop, tables):
+    "With dropout three: before it, the coins, after it."
+    model = create_model('vit_nano', attn_drop=drop)
+    entries = model.config['depth']*model.config['heads']*(model.layout.n_tokens + 1)**2
+    each = [B._held(model, 'fp32', kept)[1] for kept in (False, True)]
+    assert each[1] - each[0] == pytest.approx(4*tables*entries, rel=.1)
 
 def test_the_page_about_cards_is_of_this_code():
     "Sentences and figures of the committed table; kernels depend on PyTorch: not compared."
@@ -241,6 +330,8 @@ def test_the_page_about_cards_is_of_this_code():
     for precision in ('fp32', 'bf16'):
         gib = f'{precision} {B.estimate_memory(model, 256, precision)["total"]/2**30:.1f} GiB'
         assert gib in cards['H100']['dems_small, batch 256']
+    mac = B.estimate_memory(model, 256, 'fp32', tables=True)["total"]/2**30
+    assert f'fp32 {mac:.1f} GiB' in cards['Mac']['dems_small, batch 256']
     assert [c['precision'] for c in cards.values()] == [f"'auto' is {p}" for p in
                                                         ('fp32', 'bf16', 'bf16', 'fp32')]
 
@@ -255,6 +346,46 @@ def test_result_files_say_where_they_come_from():
             committed = re.fullmatch('[0-9a-f]{12}', part['commit'] or '')
             assert part['seed'] == 0 and committed, f'{f.name}: measured with a committed state'
             assert part['processor'] and part['threads'] >= 1 and part['versions']['torch']
+
+# the ways to compute
+def test_numbers_of_no_meaning_stay_in_their_thread():
+    q = torch.randn(1, 1, 3, 4)
+    right, got = K.attention(q, q, q), []
+    def other(): got.append(K.attention(q, q, q))
+    with use_path('gpu_memory'):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert torch.allclose(got[0], right)
+
+def test_ways_asked_for_in_two_threads_do_not_mix():
+    "The second waits until the first has left; what was before is there again."
+    first, second, inside = threading.Event(), threading.Event(), []
+    def one():
+        with use_path('plain'):
+            first.set()
+            second.wait(.3)
+            inside.append(K._chosen)
+    def two():
+        first.wait(5)
+        with use_path('gpu'):
+            second.set()
+            inside.append(K._chosen)
+            time.sleep(.3)
+    threads = [threading.Thread(target=f) for f in (one, two)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert inside == ['plain', 'gpu'] and K._chosen == 'auto'
+
+@pytest.mark.parametrize('kind,flags,has', [
+    ('avx2', 'avx512_bf16 amx_bf16', False), ('avx512', 'avx512f', False), ('other', 'bf16', True),
+    ('amd_avx512_bf16', 'avx512_bf16', True), ('avx512_bf16', 'avx512_bf16', True),
+    ('amx_bf16', 'amx_bf16', True), ('other', '', False)])
+def test_bf16_of_a_cpu_is_what_pytorch_treats_it_as(monkeypatch, kind, flags, has):
+    "As with bench/cpu.py --isa avx2, which would have measured an imitation."
+    monkeypatch.setattr(K, 'processor', lambda: kind)
+    monkeypatch.setattr(K, '_cpu_flags', lambda: set(flags.split()))
+    assert has_bf16('cpu') == has
 
 # imports
 def test_nothing_heavy_is_imported_beyond_fastai():
@@ -290,7 +421,7 @@ def test_a_small_run(monkeypatch, capsys, tmp_path):
                  'cpu', '--precision', 'fp32', '--threads', 1, '--json', file, '--profile',
                  folder) == 0
     said, r = capsys.readouterr().out, json.loads(file.read_text())
-    for part in ('times plain, fp32', 'images/s', 'share', 'memory:', 'Pillow', 'import:'):
+    for part in ('times plain, fp32', 'images/s', 'share', 'memory:', 'Pillow', 'import, by'):
         assert part in said, part
     assert (r['command'].startswith('dems_bench --model dems_nano --batch_size 4')
             and r['seed'] == 0 and r['threads'] == 1)
@@ -302,6 +433,37 @@ def test_a_small_run(monkeypatch, capsys, tmp_path):
     assert 'attention, training: written out' in said
     assert r['paths']['attention, scoring'] == 'fused'
     assert 'traceEvents' in json.loads((folder/'trace.json').read_text())
+
+def test_what_is_profiled_is_what_was_compared(monkeypatch, tmp_path):
+    made, real = [], B.TrainingStep
+    def noted(model, *args, **kw):
+        made.append((model.config['drop_path'], model.config['attn_drop']))
+        return real(model, *args, **kw)
+    monkeypatch.setattr(B, 'TrainingStep', noted)
+    monkeypatch.setattr(B, 'bench', lambda *args, **kw: dict(drop_path=.15, model='dems_nano'))
+    for name in ('print_bench', 'show_augmentation', 'compare_augmentation'):
+        monkeypatch.setattr(B, name, lambda *args, **kw: None)
+    assert bench(monkeypatch, *'--model dems_nano --batch_size 2 --attn_drop .1 --device'.split(),
+                 'cpu', '--profile', tmp_path/'trace') == 0
+    assert made == [(.15, .1)]
+
+def test_every_cpu_is_a_cpu(monkeypatch, tmp_path):
+    "`cpu:0` counted as a GPU."
+    seen = []
+    monkeypatch.setattr(B, '_run', lambda *args: seen.append(args) or 0)
+    assert bench(monkeypatch, '--device', 'cpu:0') == 0 and seen[0][1:3] == (32, 'cpu')
+
+def test_fp16_is_said_to_be_fp16():
+    said = B.bench('dems_nano', 2, precision='fp16', device='cpu:0', rounds=1)
+    assert 'in float16' in said['paths']['linear layers'] and said['device'] == 'cpu'
+
+def test_growth_takes_the_flags(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(B, 'growth', lambda name, **kw: given.update(kw) or [])
+    flags = '--growth --model dems_nano --device cpu --json'.split()
+    for more, n, drop in (((), 1, 0.), (('--batch_size', 4, '--attn_drop', .1), 4, .1)):
+        assert bench(monkeypatch, *flags, tmp_path/'g.json', *more) == 0
+        assert given['batch_size'] == n and given['attn_drop'] == drop
 
 def test_growth(monkeypatch, capsys, tmp_path):
     sizes = tuple((16, 32) if d == (16, 32, 48, 64, 80, 96) else d for d in B.growth.__defaults__)
@@ -331,7 +493,10 @@ wrong = [('--model nope', "unknown model 'nope': the known ones are"),
          ('--precision fp8', "precision is 'fp8': the known ones are fp32, bf16, fp16"),
          ('--attn_drop 2', 'attn_drop is 2'),
          ('--json .', 'json is ., a folder: give the name of a file'),
-         ('--profile setup.py', 'profile is setup.py, a file: give a folder')]
+         ('--profile setup.py', 'profile is setup.py, a file: give a folder'),
+         ('--growth --profile out', 'profile is out: not together with --growth'),
+         ('--growth --compile', 'compile is True: not together with --growth'),
+         ('--growth --attn_drop 2', 'attn_drop is 2')]
 @pytest.mark.parametrize('flags,says', wrong, ids=[w[0] for w in wrong])
 def test_wrong_flags(monkeypatch, capsys, flags, says):
     monkeypatch.chdir(root)
