@@ -18,10 +18,12 @@ from .model import _sizes, count_cost, create_model, list_models, shape_ledger
 from .weights import load_model, start_from, write_atomic
 from .datasets import data_folders, dataset_facts, list_datasets
 from .data import get_dls
-from .folders import describe_folder, folder_channels, has_image_folders, look_at_folder
+from .folders import (_holds_pictures, describe_folder, folder_channels, has_image_folders,
+                             look_at_folder)
 from .kernels import has_bf16
 from .learner import Recipe, chosen_precision, evaluate, recipe_values
 from .recipes import Options, options
+from .classifier import _known
 from .benchmark import TrainingStep, seconds, what_to_expect
 from .run import Interrupted, train
 
@@ -52,7 +54,13 @@ def _add_recipe_flags(
 # %% ../nbs/16_commands.ipynb #474b1811
 def _notices_folder(data_path):
     "Whether the data is a folder of pictures, though --dataset does not say so."
-    if not data_path or not has_image_folders(data_path): return False
+    if not data_path: return False
+    if not has_image_folders(data_path):
+        if not _holds_pictures(data_path): return False
+        try: _listed(data_path)
+        except ValueError as e:
+            raise ValueError(f'{e} (for other data than these pictures, name it: '
+                             '--dataset)') from None
     print(f'{data_path} holds a folder of pictures a class: that is the data (--dataset folder)')
     return True
 
@@ -65,6 +73,7 @@ def _recipe_flags(args):
         short = dict(ti='dems_tiny', s='dems_small', dems_ti='dems_tiny', dems_s='dems_small')
         values['model'] = short.get(name, name)
     if 'dataset' not in values and _notices_folder(args.data_path): values['dataset'] = 'folder'
+    args.named = 'dataset' in values
     return values
 
 # %% ../nbs/16_commands.ipynb #ff7c0794
@@ -111,15 +120,29 @@ def _device(name):
     return name
 
 # %% ../nbs/16_commands.ipynb #cce4d15e
-def _data_facts(recipe, data_path, valid_pct=None):
-    "(classes, channels, training pictures, lines to print) of a recipe's data, nothing decoded."
-    record = dataset_facts(recipe.dataset)
-    if record.reader is None: return record.n_classes, record.in_chans, record.n_train, ''
+def _listed(data_path, valid_pct=None):
+    "The list of a folder of pictures, which must have two classes or more."
     folder = look_at_folder(data_path, valid_pct)
     if len(folder.classes) < 2:
         raise ValueError(f'{data_path} has the one class {folder.classes[0]!r}: '
                          'give it a folder for each of two or more')
+    return folder
+
+def _data_facts(recipe, data_path, valid_pct=None):
+    "(classes, channels, training pictures, lines to print) of a recipe's data, nothing decoded."
+    record = dataset_facts(recipe.dataset)
+    if record.reader is None: return record.n_classes, record.in_chans, record.n_train, ''
+    folder = _listed(data_path, valid_pct)
     return len(folder.classes), folder_channels(folder), folder.n_train, describe_folder(folder)
+
+def _in_an_epoch(recipe, n):
+    "(images, steps) of an epoch, of `n` training pictures: an unfinished last batch is left out."
+    n -= recipe.holdout
+    if recipe.n_train and recipe.n_train > n:
+        raise ValueError(f'n_train is {recipe.n_train}: there are {n:,} pictures to train on')
+    n = recipe.n_train or n
+    if n < 1: raise ValueError(f'holdout is {recipe.holdout}: it leaves no picture to train on')
+    return max(n//recipe.bs*recipe.bs, min(n, recipe.bs)), max(1, n//recipe.bs)
 
 def _time_needed(model, recipe, images, device=None):
     "How long so many images take here: a sentence, from steps of a few images that are timed."
@@ -143,14 +166,13 @@ def _dry_run(recipe, data_path, valid_pct=None, device=None):
     n_classes, in_chans, n, about = _data_facts(recipe, data_path, valid_pct)
     model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
     cost = count_cost(model)
-    images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
+    images, steps = (recipe.epochs*each for each in _in_an_epoch(recipe, n))
     print(recipe.to_json())
     if about: print(f'\n{about}')
     print(f'\n{cost["trained"]:,} trained parameters; {cost["macs"]/1e6:,.1f} M multiply-adds '
           f'forward for an image ({cost["macs_without_attention"]/1e6:,.1f} M without the two '
           'attention products)')
     pflop = 6*cost['macs']*images/1e15  # 2 a multiply-add, and backward costs twice forward
-    steps = -(-images//recipe.epochs//recipe.bs)*recipe.epochs
     print(f'{images:,} images seen in {recipe.epochs} epochs, {steps:,} steps: {pflop:,.3g} PFLOP, '
           'forward and backward')
     print(_time_needed(model, recipe, images, device))
@@ -197,13 +219,17 @@ def _say_time(args, recipe):
     "Print how long a training will take, where that can be told before its data is there."
     if num_distrib() > 1 or dataset_facts(recipe.dataset).reader and not args.data_path: return
     n_classes, in_chans, n, _ = _data_facts(recipe, args.data_path, args.valid_pct)
-    images = recipe.epochs*(recipe.n_train or n - recipe.holdout)
-    if images < 1: return                                  # the data will say what is wrong
+    images = recipe.epochs*_in_an_epoch(recipe, n)[0]
     model = create_model(recipe.model, n_classes, in_chans, recipe.image_size, recipe.patch_size)
     print(f'{images:,} images: {_time_needed(model, recipe, images, args.device)}')
 
 def _run(stage, args, recipe, pretrained=None):
     "Train by a recipe as the flags say; returns the Learner, or None after a dry run."
+    if args.data_path and not args.named:
+        if recipe.dataset == 'sample':
+            raise ValueError(f'--data_path is {args.data_path}, where there is no folder of '
+                             'pictures a class: name the data with --dataset, or leave it out')
+        print(f'no --dataset is given: the data is {recipe.dataset}')
     if args.dry_run: return _dry_run(recipe, args.data_path, args.valid_pct, args.device)
     out = Path(args.output_dir or f'runs/{recipe.model}-{recipe.dataset}-{stage}')
     if args.overwrite or not (out/'recipe.json').exists(): _say_time(args, recipe)
@@ -227,7 +253,7 @@ def _run(stage, args, recipe, pretrained=None):
 _flag_of = {'resume=True': '--resume', 'overwrite=True': '--overwrite',
             'allow_changes=True': '--allow_changes',
             'on_broken="skip"': '--skip_broken', "on_broken='skip'": '--skip_broken',
-            'root=': '--data_path',
+            'root=': '--data_path', 'valid_pct= (and split_seed)': '--valid_pct',
             'give out': 'give --output_dir', 'bs is': '--batch_size is',
             'unknown data set': '--dataset: unknown data set',
             'unknown model': '--model: unknown model'}
@@ -244,6 +270,9 @@ def _in_flags(error):
 
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
+    for stream in (sys.stdout, sys.stderr):             # of a terminal that lacks some letters
+        if argv is None and hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     try:
         answer = f(sys.argv[1:] if argv is None else argv)
         return None if argv is None else answer  # what a script returns is its exit status
@@ -336,6 +365,9 @@ def evaluate_command(
                  '(default: no)')
         add('--skip_broken', action='store_true',
             help='leave out pictures that cannot be read (default: no)')
+        add('--valid_pct', type=float,
+            help='of a folder without a part to score: the share of each class that is scored '
+                 '(default: as it was divided to train, else 0.2)')
         add('--json', help='write the figures to this file (default: none)')
         args = parser.parse_args(argv)
         if not args.dataset and _notices_folder(args.data_path): args.dataset = 'folder'
@@ -347,10 +379,11 @@ def evaluate_command(
 def _scored_data(args, model):
     "The data that a model is scored on; its classes must be the model's, by name if it has names."
     config = model.config
-    options = dict(on_broken='skip' if args.skip_broken else 'error')
-    if dataset_facts(args.dataset).reader is None: options = {}
-    else:
-        options |= dict(fit=getattr(model, 'notes', {}).get('picture'), in_chans=config['in_chans'])
+    options = {}
+    if dataset_facts(args.dataset).reader:
+        fit = _known(getattr(model, 'notes', {}), config['n_classes'])[1]
+        options = dict(on_broken='skip' if args.skip_broken else 'error', valid_pct=args.valid_pct,
+                       in_chans=config['in_chans'], fit=None if fit == 'tensor' else fit)
     dls = get_dls(args.dataset, args.data_path, image_size=config['image_size'], bs=args.batch_size,
                   device=args.device, train=False, **options)
     if (config['n_classes'], config['in_chans']) != (dls.c, dls.in_chans):

@@ -8,6 +8,7 @@ __all__ = ['Images', 'sample_images', 'seed_of', 'epoch_order', 'share_batches',
 
 # %% ../nbs/05_data.ipynb #9cdb0e32
 import hashlib, itertools, numpy as np, pkgutil, torch
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import index
@@ -383,10 +384,12 @@ def _check_augment(dl, image_size, crop):
                          f'where image_size is {image_size}')
     return x.dtype == torch.uint8
 
+# %% ../nbs/05_data.ipynb #77edb03f
 def _loaders(record, splits, side, crop, bs, augment, seed, device, **shared):
     "DataLoaders of both: training shuffled and augmented, normalised if that left bytes."
     in_chans = splits.test.x.shape[1]
     normalize = Normalize(in_chans)
+    if callable(augment): augment = augment(in_chans)
     shared |= dict(device=torch.device(device or default_device()), vocab=splits.classes,
                    rule=PictureRule(side, in_chans, splits.fit))
     train = DeviceDL(splits.train, bs, shuffle=True, drop_last=len(splits.train) >= bs,
@@ -410,7 +413,7 @@ def get_dls(
     device=None, # where batches are made; by default fastai's default device
     n_train:int=None, # use so many training images, class-balanced; by default all
     holdout:int=0, # keep back so many, class-balanced: they take the test set's place
-    augment:list=(random_flip, random_shift), # of training batches, which are normalised after it
+    augment:list|Callable=(random_flip, random_shift), # of training batches; or channels -> list
     seed:int=0, # of the order, the augmentation and the splits
     download:bool=True, # fetch the files if they are in no known folder
     crop:bool=False, # leave training pictures as large as stored: the first of `augment` crops

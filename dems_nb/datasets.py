@@ -281,17 +281,28 @@ _turns = {turn: getattr(Image.Transpose, name) for turn, name in enumerate((
     'FLIP_LEFT_RIGHT', 'ROTATE_180', 'FLIP_TOP_BOTTOM', 'TRANSPOSE', 'ROTATE_270', 'TRANSVERSE',
     'ROTATE_90'), 2)}
 
+def _upper_bits(im):
+    "The upper eight of a grey picture's sixteen bits."
+    if im.mode == 'F': raise ValueError('its pixels are floats: save it with 8 or 16 bits')
+    x = np.asarray(im)
+    low, high = int(x.min()), int(x.max())
+    sixteen = im.mode != 'I' or im.format == 'PNG'          # which older Pillows open as I
+    if not sixteen and (low < 0 or high > 65535 or 0 < high < 256):
+        raise ValueError(f'it has 32 bits a pixel and values from {low} to {high}, which may be '
+                         'of 8 bits or of 16: save it with so many')
+    return Image.fromarray((x//256).astype(np.uint8))
+
 def _upright(im, in_chans):
     "A Pillow image turned as its EXIF says, in mode L or RGB."
     im.load()
     try: turn = _turns.get(im.getexif().get(0x0112))
     except Exception: turn = None  # whatever a damaged EXIF makes Pillow raise
-    if im.mode.startswith('I'):
-        im = Image.fromarray((np.asarray(im).clip(0, 65535)//256).astype(np.uint8))
+    if im.mode[0] in 'IF': im = _upper_bits(im)
     im = im.convert('RGB')
     if turn is not None: im = im.transpose(turn)
     return im if in_chans == 3 else im.convert('L')
 
+# %% ../nbs/19_datasets.ipynb #6a23072e
 def _from_array(array):
     "A Pillow image of a uint8 array, (height, width) or (height, width, channels)."
     if array.dtype != np.uint8:

@@ -7,7 +7,7 @@ __all__ = ['cache_folder', 'FolderList', 'look_at_folder', 'folder_channels', 'd
            'read_folder']
 
 # %% ../nbs/10_folders.ipynb #a9ea0864
-import hashlib, json, math, numpy as np, os, shutil, stat, sys, torch, warnings
+import hashlib, json, math, numpy as np, os, re, shutil, stat, sys, torch, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,11 +17,13 @@ from fastprogress.fastprogress import progress_bar
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from .trust import read_json, whole_number
-from .datasets import (class_quota, dataset_facts, locked, open_image, to_middle, to_square)
+from .datasets import (class_quota, dataset_facts, list_datasets, locked, open_image,
+                              to_middle, to_square)
 from .data import Images, Splits
 
 # %% ../nbs/10_folders.ipynb #7b169893
-_scored_names = ('val', 'valid', 'validation', 'test')
+_train_names = 'train', 'training'
+_scored_names = 'val', 'valid', 'validation', 'test', 'testing'
 
 def _hidden(name): return name.startswith('.') or name == '__MACOSX'
 
@@ -52,21 +54,24 @@ class _Split:
 # %% ../nbs/10_folders.ipynb #16e2cebb
 def _list_split(folder, classes, walked):
     "All files below the class folders of a split, each once, by real path, in a fixed order."
+    def give_up(error): raise error
     split = _Split({c: [] for c in classes})
     walked |= {os.path.realpath(folder/c) for c in classes}
     for c in classes:
         found = []
-        for where, inner, names in os.walk(folder/c, followlinks=True):
+        for where, inner, names in os.walk(folder/c, onerror=give_up, followlinks=True):
             real = {d: os.path.realpath(os.path.join(where, d)) for d in inner}
             inner[:] = [d for d in inner if not _hidden(d) and real[d] not in walked]
             walked |= {real[d] for d in inner}
             found.append((where, sorted(n for n in names if not _hidden(n))))
         for where, names in sorted(found):
             for name in names: split.take(c, where, name)
-    if empty := [c for c in classes if not split.files[c] and not any(
-            Path(b).is_relative_to(folder/c) for b in split.broken)]:
-        raise ValueError(f'{folder/empty[0]}{_more(len(empty))} has no picture '
-                         f'({" ".join(IMG_EXTENSIONS)}): add some, or delete the folder')
+    if empty := [c for c in classes if not split.files[c]]:
+        what = f'{folder/empty[0]}{_more(len(empty))} has no picture'
+        for path, why in split.broken.items():
+            if Path(path).is_relative_to(folder/empty[0]):
+                raise ValueError(f'{what} that can be opened ({path}: {why})')
+        raise ValueError(f'{what} ({" ".join(IMG_EXTENSIONS)}): add some, or delete the folder')
     return split
 
 def _kinds(paths):
@@ -80,7 +85,7 @@ def _kinds(paths):
 def _part_of(labels, known, valid_pct, seed):
     "The names to score of `labels` {name: class}: a share of each class; some are `known`."
     names = list(labels)
-    y = torch.tensor(list(labels.values()))
+    y = torch.tensor(list(labels.values()), dtype=torch.long)
     counts = y.bincount()
     n = max(round(valid_pct*len(names)), int((counts > 1).sum()))
     if valid_pct == 1: return set(names)
@@ -125,13 +130,15 @@ def _write_down(root, train, scored, written):
     for name, split in (('train', train), ('scored', scored)):
         known |= {os.path.relpath(f, root): name for fs in split.files.values() for f in fs}
     parts = {part: sorted(n for n in known if known[n] == part) for part in ('train', 'scored')}
-    text = json.dumps(parts, indent=0, ensure_ascii=False)
+    text = json.dumps(parts, indent=0)              # in ASCII, whatever the names are written in
     if written.is_file() and written.read_text(encoding='utf-8') == text: return
     written.parent.mkdir(parents=True, exist_ok=True)
     part = written.with_name(f'.{written.name}.{os.getpid()}')
     part.unlink(missing_ok=True)
-    with open(part, 'x', encoding='utf-8') as f: f.write(text)
-    os.replace(part, written)
+    try:
+        with open(part, 'x', encoding='utf-8') as f: f.write(text)
+        os.replace(part, written)
+    finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/10_folders.ipynb #c903f77e
 def cache_folder(
@@ -140,15 +147,14 @@ def cache_folder(
 ) -> Path: # made by whoever writes into it
     "Where decoded pictures are: `cache`, `$DEMS_CACHE`, `.dems_cache` in `root`, the user's cache."
     root = Path(root).resolve()
-    chosen = cache or os.environ.get('DEMS_CACHE')
-    if not chosen and os.access(root, os.W_OK):
-        if (root/'.dems_cache').is_symlink():
-            raise ValueError(f'{root/".dems_cache"} is a link, through which nothing is written: '
-                             'name the place with cache= or $DEMS_CACHE')
-        return root/'.dems_cache'
+    chosen, own = cache or os.environ.get('DEMS_CACHE'), root/'.dems_cache'
+    if not chosen and own.is_symlink() and os.access(root, os.W_OK):
+        raise ValueError(f'{own} is a link, through which nothing is written: '
+                         'name the place with cache= or $DEMS_CACHE')
+    if not chosen and os.access(own if own.is_dir() else root, os.W_OK): return own
     home = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
     base = Path(chosen or home/'dems_nb').expanduser()
-    return base/f'{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}'
+    return base/f'{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}'
 
 # %% ../nbs/10_folders.ipynb #968fdf29
 @dataclass
@@ -180,6 +186,29 @@ class FolderList:
     def broken(self): return {f: why for s in self.splits.values() for f, why in s.broken.items()}
 
 # %% ../nbs/10_folders.ipynb #d255b521
+def _part_folders(root):
+    "Folders that are parts, by name in small letters: {'train': 'Train'}. The others are classes."
+    inner = {}
+    for d in sorted(os.scandir(root), key=lambda d: (not d.name.islower(), d.name)):
+        if d.is_dir() and not _hidden(d.name): inner.setdefault(d.name.lower(), d.name)
+    parts = {n: inner[n] for n in (*_train_names, *_scored_names) if n in inner}
+    if parts.keys() == inner.keys(): return parts
+    def has_folders(part):
+        return any(d.is_dir() and not _hidden(d.name) for d in os.scandir(root/part))
+    return {n: part for n, part in parts.items() if has_folders(part)}  # else a class of that name
+
+def _pair(root, ours, name, train, scored):
+    "The list of a folder that has both splits, which must have the same classes."
+    for one, other, here, there in ((train, scored, ours, name), (scored, train, name, ours)):
+        if only := sorted(one.files.keys() - other.files.keys()):
+            raise ValueError(f'class {only[0]!r}{_more(len(only))} of {root} is in {here}/ and not '
+                             f'in {there}/: both must have the same classes')
+    if both := train.real & scored.real:
+        warnings.warn(f'{min(both)}{_more(len(both))} is in {ours}/ and in {name}/: '
+                      'what is scored was trained on')
+    return FolderList(root, train, scored, name)
+
+# %% ../nbs/10_folders.ipynb #d255b522
 def look_at_folder(
     root, # the folder
     valid_pct:float=None, # without a part to score: the share of each class; by default a fifth
@@ -190,8 +219,10 @@ def look_at_folder(
     if root is None: raise ValueError('an image folder needs root=, the folder with the pictures')
     root = Path(root).expanduser()
     if not root.is_dir(): raise FileNotFoundError(f'there is no folder {root}')
-    name = next((n for n in _scored_names if (root/n).is_dir()), None)
-    folders = [root/n for n in ('train', name) if n and (root/n).is_dir()] or [root]
+    parts = _part_folders(root)
+    ours, name = (next((parts[n] for n in names if n in parts), None)
+                  for names in (_train_names, _scored_names))
+    folders = [root/n for n in (ours, name) if n] or [root]
     if valid_pct is not None and name:
         raise ValueError(f'valid_pct is {valid_pct}, and {root} has {name}/: leave it out')
     share = .2 if valid_pct is None else valid_pct
@@ -203,23 +234,12 @@ def look_at_folder(
     for f in folders:
         if not classes[f]: raise ValueError(f'{f} has no folders: give it one for each class')
     splits = [_list_split(f, classes[f], walked) for f in folders]
-    if len(splits) == 2: return _pair(root, name, *splits)
+    if len(splits) == 2: return _pair(root, ours, name, *splits)
     if name: return FolderList(root, None, splits[0], name)
     seed = whole_number('split_seed', split_seed, 0)
     written = cache_folder(root, cache)/f'split-{share:g}-{seed}.json'
     pair = _split_list(root, splits[0], share, seed, written)
     return FolderList(root, *pair, f'{share:.0%} of each class', written)
-
-def _pair(root, name, train, scored):
-    "The list of a folder that has both splits, which must have the same classes."
-    for one, other, here, there in ((train, scored, 'train', name), (scored, train, name, 'train')):
-        if only := sorted(one.files.keys() - other.files.keys()):
-            raise ValueError(f'class {only[0]!r}{_more(len(only))} of {root} is in {here}/ and not '
-                             f'in {there}/: both must have the same classes')
-    if both := train.real & scored.real:
-        warnings.warn(f'{min(both)}{_more(len(both))} is in train/ and in {name}/: '
-                      'what is scored was trained on')
-    return FolderList(root, train, scored, name)
 
 # %% ../nbs/10_folders.ipynb #cebee5e5
 def _grey(path):
@@ -241,6 +261,7 @@ def folder_channels(
             any_grey = any_grey or grey is not None
     return 1 if any_grey else 3
 
+# %% ../nbs/10_folders.ipynb #cebee5e6
 def describe_folder(
     listed:FolderList, # what `look_at_folder` gave
 ) -> str: # a few lines, for people
@@ -257,6 +278,15 @@ def describe_folder(
     if strays: lines.append(f'no pictures by name: {strays[0]}{_more(len(strays))}{_kinds(strays)}')
     if broken: lines += [f'{file}: {why}' for file, why in broken.items()]
     return '\n'.join(lines)
+
+def _holds_pictures(root):
+    "Whether pictures, by their names, lie in folders of `root`, and no data set that is known."
+    root = Path(root).expanduser()
+    known = {f for name in list_datasets() for f in dataset_facts(name).folders}
+    if any((root/f).is_dir() for f in known): return False
+    found = (f for depth in ('*/*', '*/*/*') for f in root.glob(depth)
+             if f.suffix.lower() in IMG_EXTENSIONS)
+    return any(not any(_hidden(p) for p in f.relative_to(root).parts) for f in found)
 
 def has_image_folders(
     root, # a folder, or any path
@@ -425,20 +455,30 @@ def _differs(about, images, split, broken, root):
     if content.hexdigest() != about['content']: return 'a source changed with equal length and time'
     if pixels.hexdigest() != about['pixels']: return 'its bytes are not those that were written'
 
+def _mended(broken, root, in_chans):
+    "Whether a file that could not be read when a cache was written can be now."
+    for path in broken:
+        try: open_image(root/path, in_chans)
+        except Exception: continue                                  # whatever Pillow raises
+        return f'{path} can be read now'
+
+# %% ../nbs/10_folders.ipynb #aed1ca55
 def _decoded(listed, which, layout, side, in_chans, cache, workers, on_broken, check):
     "The pictures of one split in one form, from the cache, which is made if it does not fit."
     root, split = listed.root, getattr(listed, which)
     name = f'{which}-{layout}-{side}' + ('-grey' if in_chans == 1 else '')
     path = cache_folder(root, cache)/f'{name}.safetensors'
     key, what = _cache_key(root, split, layout, side, in_chans), f'decoding {which}'
-    found = _read_cache(path, key)
-    wrong = check and found and _differs(found[2], found[0], split, found[1], root)
-    if wrong: warnings.warn(f'{path}: {wrong}; decoded again')
-    if found is None or wrong:
+    found, wrong = _read_cache(path, key), None
+    if found:
+        wrong = check and _differs(found[2], found[0], split, found[1], root)
+        if wrong: warnings.warn(f'{path}: {wrong}; decoded again')
+        if wrong := wrong or _mended(found[1], root, in_chans): found = None   # let go of the file
+    if not found:
         with locked(path.with_suffix('.lock')):             # one process decodes, the others wait
-            if wrong or _read_cache(path, key) is None:
-                _write_cache(path, root, key, split, workers, what)
-        found = _read_cache(path, key)
+            if not wrong: found = _read_cache(path, key)
+            if not found: _write_cache(path, root, key, split, workers, what)
+            found = found or _read_cache(path, key)
     images, broken, _ = found
     _tell_broken({**split.broken, **{str(root/f): why for f, why in broken.items()}}, on_broken)
     there = set(images.y.tolist())
@@ -456,6 +496,19 @@ def _tell_broken(broken, on_broken):
     else: raise ValueError(f'{many}; mend or delete them, or leave them out with on_broken="skip"')
 
 # %% ../nbs/10_folders.ipynb #21bc17f1
+def _split_as_trained(listed, seed, cache):
+    "A list that is only scored, divided as it was for training, if that is written down."
+    if not listed.written: return listed
+    ways = [re.fullmatch(r'split-([\de.-]+)-(\d+)', f.stem)
+            for f in sorted(listed.written.parent.glob('split-*.json'))]
+    ways = [(float(w[1]), int(w[2])) for w in ways if w and (not seed or int(w[2]) == seed)]
+    if len(ways) > 1:
+        shares = ' and '.join(f'{share:g} (seed {s})' for share, s in ways)
+        raise ValueError(f'{listed.root} has been divided to train in several ways: {shares} of '
+                         'each class was kept to score; say which with valid_pct= (and split_seed)')
+    return look_at_folder(listed.root, *ways[0], cache) if ways else listed
+
+# %% ../nbs/10_folders.ipynb #21bc17f2
 def _tell_list(listed, train):
     "Say what of a list a user should know; raise `ValueError` if it cannot be trained on."
     if train and not listed.train:
@@ -467,7 +520,7 @@ def _tell_list(listed, train):
     if train and not listed.n_train or not listed.n_scored:
         raise ValueError(f'{listed.name} of {listed.root} leaves {listed.n_train:,} to train on '
                          f'and {listed.n_scored:,} to score: give another valid_pct')
-    _write_down(listed.root, listed.train, listed.scored, listed.written)
+    if train: _write_down(listed.root, listed.train, listed.scored, listed.written)
     print(f'{listed.root} has no val/: {listed.name}, {listed.n_scored:,} of '
           f'{listed.n_train + listed.n_scored:,} pictures, is kept to score')
 
@@ -478,7 +531,7 @@ def read_folder(
     image_size:int=256, # side of the pictures the model gets, pixels
     crop:bool=False, # training pictures on canvases, from which the augmentation crops
     train:bool=True, # read the training pictures; False: only those that are scored
-    canvas:int=320, # side of the canvases, pixels
+    canvas:int=None, # side of the canvases, pixels; by default 320, or 5/4 of a larger image_size
     on_broken:str='error', # 'error' names files that cannot be read, 'skip' leaves them out
     cache=None, # where decoded pictures are kept, see `cache_folder`
     workers:int=None, # threads that decode; by default one a core, at most 16
@@ -498,13 +551,14 @@ def read_folder(
             raise ValueError(f'{name} is {value!r}: give {" or ".join(map(repr, known))}')
     workers = whole_number('workers', workers or min(16, os.cpu_count() or 1))
     listed = look_at_folder(root, valid_pct, split_seed, cache)
+    if not train and valid_pct is None: listed = _split_as_trained(listed, split_seed, cache)
     _tell_list(listed, train)
     in_chans = in_chans or record.in_chans or folder_channels(listed)
     def get(which, layout, side):
         return _decoded(listed, which, layout, side, in_chans, cache, workers, on_broken, check)
     scored = 'middle' if fit == 'middle' else 'square'
     side = whole_number('image_size', image_size)
-    canvas = whole_number('canvas', canvas)
+    canvas = whole_number('canvas', max(320, round(1.25*side)) if canvas is None else canvas)
     form = ('canvas', canvas) if crop else ('square', side)
     pictures = get('train', *form) if train else None
     test = get('scored', scored, side)

@@ -226,17 +226,10 @@ class SoftCrossEntropy(CrossEntropyLossFlat):
         return nn.functional.cross_entropy(inp, targ, reduction=self.reduction)
 
 # %% ../nbs/07_learner.ipynb #1ece7f3b
-def recipe_dls(
-    recipe:Recipe, # all hyperparameters
-    device=None, # where the pictures live; by default fastai's default device
-    root=None, # folder to look for the files in first
-    **kwargs, # further arguments of `get_dls`
-) -> DataLoaders: # the data that the recipe names
-    "The DataLoaders of a recipe."
-    paper = recipe.augment == 'paper'
-    if paper:                                     # which crops from the pictures as they are stored
-        channels = kwargs.get('in_chans') or dataset_facts(recipe.dataset).in_chans or 3
-        schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, channels)
+def _augmentation(recipe, in_chans):
+    "What a recipe does to training batches of so many channels."
+    if recipe.augment == 'paper':                 # which crops from the pictures as they are stored
+        schedule = AugmentSchedule(recipe.epochs, recipe.p0, recipe.augment_schedule, in_chans)
         augment = [Augment(recipe.image_size, schedule, not recipe.randaugment,
                            recipe.crop_scale or (.2, 1.))]
     else:
@@ -244,12 +237,23 @@ def recipe_dls(
         if recipe.flip: augment.append(random_flip)
         if recipe.shift: augment.append(partial(random_shift, by=recipe.shift))
     if recipe.randaugment: augment.append(RandAugment(recipe.randaugment))
+    return augment
+
+def recipe_dls(
+    recipe:Recipe, # all hyperparameters
+    device=None, # where the pictures live; by default fastai's default device
+    root=None, # folder to look for the files in first
+    **kwargs, # further arguments of `get_dls`
+) -> DataLoaders: # the data that the recipe names
+    "The DataLoaders of a recipe."
+    crop = recipe.augment == 'paper' or recipe.crop_scale is not None
     dls = get_dls(recipe.dataset, root, image_size=recipe.image_size, bs=recipe.bs, device=device,
-                  n_train=recipe.n_train, holdout=recipe.holdout, augment=augment,
-                  crop=paper or recipe.crop_scale is not None, seed=recipe.seed, **kwargs)
+                  n_train=recipe.n_train, holdout=recipe.holdout, crop=crop, seed=recipe.seed,
+                  augment=partial(_augmentation, recipe), **kwargs)
     if recipe.erasing: dls.train.tfms.append(RandomErasing(recipe.erasing))  # of what is normalised
     return dls
 
+# %% ../nbs/07_learner.ipynb #1ece7f3c
 def recipe_callbacks(
     recipe:Recipe, # all hyperparameters
     dls:DataLoaders, # its data

@@ -11,6 +11,7 @@ import zipfile
 from functools import wraps
 from numbers import Real
 from pathlib import Path
+from types import UnionType
 
 # %% ../nbs/21_trust.ipynb #0bc7dd2c
 def _told_by(shapes):
@@ -180,6 +181,9 @@ def _misfit(name, value, kind):
         except (RuntimeError, TypeError):
             return f"device is {shown(value)}: give a name such as 'cpu', 'cuda' or 'mps'"
         return
+    if isinstance(kind, UnionType):
+        whys = [_misfit(name, value, k) for k in kind.__args__]
+        return None if None in whys else whys[0]
     if name in _paths and kind is inspect.Parameter.empty: kind = os.PathLike
     if not isinstance(kind, type) or kind in (bool, inspect.Parameter.empty): return
     fits = isinstance(value, (kind, str) if kind is os.PathLike else kind)

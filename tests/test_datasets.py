@@ -423,6 +423,21 @@ def test_a_picture_of_floats_is_refused():
         with pytest.raises(ValueError, match='give bytes, uint8; of floats from 0 to 1'):
             S.open_image(kind)
 
+def test_files_of_other_depths_are_read_or_refused_but_not_made_black(tmp_path):
+    def saved(a, name='a.tif'):
+        Image.fromarray(a).save(tmp_path/name)
+        return tmp_path/name
+    ramp = np.arange(256).reshape(16, 16)
+    with pytest.raises(ValueError, match='its pixels are floats: save it with 8 or 16 bits'):
+        S.open_image(saved((ramp/255).astype(np.float32)))
+    for wrong in (ramp, ramp*-1, ramp*1000):               # 255: of 8 bits or of 16?
+        with pytest.raises(ValueError, match='32 bits a pixel and values from'):
+            S.open_image(saved(wrong.astype(np.int32)))
+    for deep in (saved((ramp*257).astype(np.int32)), saved((ramp*257).astype(np.uint16)),
+                 saved((ramp*257).astype(np.uint16), 'a.png')):
+        assert np.array_equal(np.asarray(S.open_image(deep, 1)), ramp)
+    assert not np.asarray(S.open_image(saved(np.zeros((4, 4), np.int32)))).any()
+
 def test_too_many_pixels_say_the_limit_and_the_flag(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
     picture().save(tmp_path / 'a.png')  # 1,200 pixels; Pillow refuses twice its limit

@@ -54,6 +54,8 @@ table = dict(
               '--dataset': [('x', '--dataset: unknown data set'), ('cifar100', 'cifar100')],
               '--data_path': [('nowhere --dataset folder', 'nowhere')],
               '--batch_size': [('0', '--batch_size is 0'), ('x', '--batch_size')],
+              '--valid_pct': [('2 --dataset folder --data_path photos', '--valid_pct is 2.0'),
+                              ('x', '--valid_pct')],
               '--device': [('x', '--device')], '--json': [('photos', 'photos')]},
     predict={'pictures': [('nowhere.png', '1 of the pictures could not be read'),
                           ('empty', 'no picture in empty')],

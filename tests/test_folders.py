@@ -1,5 +1,6 @@
 "Image folders: every kind of file, every fault of a folder; the cache killed, spoiled and shared."
 import errno, json, numpy as np, os, pytest, re, signal, subprocess, sys, time, torch, warnings
+from contextlib import contextmanager
 from PIL import Image
 from pathlib import Path
 from torchvision import transforms as T
@@ -983,3 +984,124 @@ def test_every_option_of_folders_can_be_given_to_get_dls():
 def test_bad_options(name, wrong, tmp_path):
     with pytest.raises((ValueError, TypeError), match=f'{name} is {wrong!r}: give'):
         load(make(tmp_path / 'r'), **{name: wrong})
+
+# what folders do to those who trust them
+
+@pytest.mark.parametrize('flat_one', [False, True])
+@pytest.mark.parametrize('on_broken', ['error', 'skip'])
+def test_a_class_whose_links_lead_nowhere_is_refused(flat_one, on_broken, tmp_path):
+    root = flat(tmp_path, 4, 4) if flat_one else make(tmp_path/'r')
+    for f in (root if flat_one else root/'train').joinpath('b').iterdir():
+        f.unlink()
+        f.symlink_to('nowhere.jpg')
+    with pytest.raises(ValueError) as e: load(root, on_broken=on_broken)
+    assert 'b has no picture that can be opened' in str(e.value) and 'leads nowhere' in str(e.value)
+    if flat_one:                                                     # and a class beside them too
+        for f in (root/'a').iterdir():
+            f.unlink()
+            f.symlink_to('nowhere.jpg')
+        with pytest.raises(ValueError, match='a and 1 more has no picture that'): load(root)
+
+@pytest.mark.parametrize(
+    'ours, theirs', [('Train', 'Val'), ('TRAIN', 'test'), ('Training', 'Testing')])
+def test_parts_are_found_in_any_case(ours, theirs, tmp_path):
+    root = make(tmp_path/'r')
+    (root/'train').rename(root/ours)
+    (root/'val').rename(root/theirs)
+    listed = F.look_at_folder(root)
+    assert (listed.classes, listed.n_train, listed.name) == (['a', 'b'], 5, theirs)
+    away(f'{theirs}/b')(root)
+    with pytest.raises(ValueError, match=f'is in {ours}/ and not in {theirs}/'):
+        F.look_at_folder(root)
+
+def test_a_class_may_be_named_as_a_part(tmp_path):
+    root = flat(tmp_path)
+    (root/'b').rename(root/'train')
+    assert F.look_at_folder(root).classes == ['a', 'train']
+    root = make(tmp_path/'r')                              # a part stays one, with others beside it
+    (root/'notes').mkdir()
+    assert F.look_at_folder(root).classes == ['a', 'b']
+
+def test_names_in_any_encoding_are_written_down(tmp_path):
+    root = flat(tmp_path)
+    odd = os.fsencode(root/'a') + b'/Gr\xfcn.png'
+    try: os.rename(root/'a'/'0.png', odd)
+    except OSError: pytest.skip('this file system has names in UTF-8 alone')
+    first = load(root)
+    assert [len(part) for part in first[:2]] == [len(part) for part in load(root)[:2]] == [24, 6]
+    assert not [*(root/'.dems_cache').glob('.split*')]
+
+def test_a_split_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    root = flat(tmp_path)
+    def full(*args): raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError, match='No space'): load(root)
+    assert not [*(root/'.dems_cache').iterdir()]
+
+@pytest.mark.parametrize('crop', [True, False])
+def test_a_file_that_can_be_read_again_is_taken(crop, tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    noise(40, 40).save(root/'train'/'a'/'0.png')
+    with monkeypatch.context() as m:
+        m.setattr(Image, 'MAX_IMAGE_PIXELS', 150)
+        with pytest.warns(UserWarning, match='0.png .*pixels'):
+            assert len(load(root, crop=crop, on_broken='skip')[0]) == 4
+        with pytest.warns(UserWarning, match='0.png .*pixels'):
+            assert len(load(root, crop=crop, on_broken='skip')[0]) == 4
+    assert len(load(root, crop=crop)[0]) == 5                        # the limit was raised
+
+def test_a_cache_that_another_replaces_is_read_while_it_is_held(tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    @contextmanager
+    def locked(path):
+        path.parent.mkdir(exist_ok=True)
+        yield
+        path.with_suffix('.safetensors').unlink()                    # at once, by somebody else
+    monkeypatch.setattr(F, 'locked', locked)
+    assert len(load(root)[0]) == 5
+
+def test_what_was_trained_on_is_not_scored(tmp_path, capsys):
+    root = flat(tmp_path, 40, 40)
+    train = load(root, valid_pct=.05, split_seed=3)[0]
+    def scored(**kw): return load(root, train=False, **kw)[1]
+    assert len(scored()) == 4
+    seen = {x.numpy().tobytes() for x in train.x}
+    assert not any(x.numpy().tobytes() in seen for x in scored().x)
+    load(root)                                                       # and by a fifth
+    with pytest.raises(ValueError) as e: scored()
+    assert '0.05 (seed 3) and 0.2 (seed 0)' in str(e.value) and 'valid_pct=' in str(e.value)
+    assert len(scored(split_seed=3)) == 4 and len(scored(valid_pct=.2)) == 16
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    (root/'train'/'a'/'deep').mkdir()
+    scan = os.scandir
+    def refuse(path):
+        if os.fspath(path).endswith('deep'): raise PermissionError(13, 'Permission denied', path)
+        return scan(path)
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(PermissionError, match='deep'): F.look_at_folder(root)
+
+def test_the_cache_of_another_is_not_written_into(tmp_path, monkeypatch):
+    root = make(tmp_path/'r')
+    (root/'.dems_cache').mkdir()
+    may = os.access
+    monkeypatch.setattr(os, 'access',
+                        lambda p, mode: Path(p).name != '.dems_cache' and may(p, mode))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'home'))
+    assert F.cache_folder(root).parent == tmp_path/'home'/'dems_nb'
+    assert len(load(root)[0]) == 5 and not caches(root)
+
+def test_canvases_are_larger_than_what_is_cropped_from_them(tmp_path):
+    root = make(tmp_path/'r', size=(700, 600))
+    def side(size, **kw):
+        return F.read_folder(root, image_size=size, crop=True, **kw).train.x.shape[-1]
+    assert (side(32), side(512), side(512, canvas=64)) == (320, 640, 64)
+
+def test_grey_folders_have_the_papers_recipe(tmp_path):
+    from dems_nb.learner import Recipe, recipe_dls
+    root = make(tmp_path/'r')
+    for f in root.rglob('*.png'): Image.open(f).convert('L').save(f)
+    recipe = Recipe.pretrain('dems_nano', 'folder', image_size=32, patch_size=4, bs=2, epochs=2)
+    assert recipe_dls(recipe, 'cpu', root).train.one_batch()[0].shape == (2, 1, 32, 32)
+    assert recipe_dls(recipe, 'cpu', root, in_chans=3).train.one_batch()[0].shape == (2, 3, 32, 32)

@@ -138,3 +138,72 @@ def test_a_run_without_a_folder_keeps_what_it_has_in_a_notebook(monkeypatch, cap
     learn = run.train(recipe, bar=False, device='cpu', cbs=[Stop()])
     assert len(learn.rows) == 1 and learn.evaluation.n == 100
     assert 'interrupted after 1 of 3 epochs' in capsys.readouterr().out
+
+def test_a_folder_with_a_fault_is_not_taken_for_other_data(tmp_path, capsys):
+    photos = folder(tmp_path/'photos')
+    (photos/'dog/broken.png').unlink()
+    (photos/'empty').mkdir()
+    for command in (commands.pretrain, commands.finetune):
+        flags = ['--pretrained_weight', 'bundled']*(command is commands.finetune)
+        given = small[command is commands.finetune:]                 # which has no --light
+        said = refused(command, *flags, '--data_path', photos, *given, '--dry_run', capsys=capsys)
+        assert 'empty has no picture' in said and '--dataset' in said
+    said = refused(commands.evaluate_command, '--pretrained_weight', 'bundled', '--data_path',
+                   photos, capsys=capsys)
+    assert 'empty has no picture' in said
+    shutil.rmtree(photos/'empty')
+    shutil.rmtree(photos/'dog')
+    said = refused(commands.pretrain, '--data_path', photos, *small, '--dry_run', capsys=capsys)
+    assert "the one class 'cat'" in said
+    for nothing in (tmp_path/'phots', tmp_path):            # misspelt, and of no pictures a class
+        if nothing == tmp_path: photos.rename(tmp_path/'.hidden')
+        said = refused(commands.pretrain, '--data_path', nothing, *small, '--dry_run',
+                       capsys=capsys)
+        assert str(nothing) in said and 'no folder of pictures a class' in said
+    commands.pretrain(['--data_path', str(tmp_path/'phots'), '--dry_run', *small[1:]])
+    assert 'no --dataset is given: the data is cifar10' in capsys.readouterr().out
+
+def test_what_was_trained_on_is_not_scored(tmp_path, capsys):
+    photos = folder(tmp_path/'photos')
+    (photos/'dog/broken.png').unlink()
+    run = ['--data_path', photos, '--output_dir', tmp_path/'run', *small]
+    commands.pretrain([*map(str, run), '--valid_pct', '.1'])
+    score = ['--pretrained_weight', str(tmp_path/'run'), '--data_path', str(photos),
+             '--device', 'cpu']
+    assert commands.evaluate_command(score).n == 2
+    assert commands.evaluate_command([*score, '--valid_pct', '1']).n == 24
+    assert commands.evaluate_command(score).n == 2
+    commands.pretrain([*map(str, run), '--overwrite'])
+    said = refused(commands.evaluate_command, *score, capsys=capsys)
+    assert 'with --valid_pct' in said and '0.1 (seed 0) and 0.2 (seed 0)' in said
+
+def test_a_checkpoint_is_scored_as_its_run_is(tmp_path):
+    from dems_nb.weights import load_model
+    photos = folder(tmp_path/'photos')
+    (photos/'dog/broken.png').unlink()
+    flags = ['--data_path', str(photos), '--output_dir', str(tmp_path/'run'), *small[1:]]
+    learn = commands.pretrain([*flags, '--model', 'dems_nano', '--save_every', '0'])
+    whole = commands.evaluate_command(['--pretrained_weight', str(tmp_path/'run'),
+                                       '--data_path', str(photos), '--device', 'cpu'])
+    assert learn.evaluation.loss == pytest.approx(whole.loss, rel=1e-5)
+    model, seen = load_model(tmp_path/'run'), []
+    from argparse import Namespace
+    args = Namespace(dataset='folder', data_path=photos, batch_size=4, device='cpu',
+                     skip_broken=False, valid_pct=None)
+    for notes in (model.notes, {k: v for k, v in model.notes.items() if k != 'picture'}):
+        model.notes = notes                       # a checkpoint does not say how pictures are cut
+        seen.append(commands._scored_data(args, model).valid.rule.fit)
+    model.notes = dict(picture='tensor')
+    seen.append(commands._scored_data(args, model).valid.rule.fit)
+    assert seen == ['middle', 'middle', 'whole']
+
+def test_a_plan_counts_the_steps_that_are_made(trained, capsys):
+    flags = ['--data_path', trained[0], '--dry_run', *small]
+    commands.pretrain([*map(str, flags), '--batch_size', '6'])
+    assert '18 images seen in 1 epochs, 3 steps' in capsys.readouterr().out
+    commands.pretrain([*map(str, flags), '--batch_size', '64'])
+    assert '20 images seen in 1 epochs, 1 steps' in capsys.readouterr().out
+    said = refused(commands.pretrain, *flags, '--n_train', 999, capsys=capsys)
+    assert '--n_train is 999: there are 20' in said
+    said = refused(commands.pretrain, *flags, '--holdout', 20, capsys=capsys)
+    assert '--holdout is 20' in said
