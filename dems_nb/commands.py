@@ -158,7 +158,9 @@ def _time_needed(model, recipe, images, device=None):
         except RuntimeError as e: return f'how long it takes could not be tried: {e}'
     units = dict(days=86400, hours=3600, minutes=60, seconds=1)
     unit = next((unit for unit, length in units.items() if took >= 2*length), 'seconds')
-    return f'about {max(1, took/units[unit]):,.0f} {unit} on {device}, by a step of {few} images'
+    number = f'{max(1, took/units[unit]):,.0f}'
+    return (f'about {number} {unit[:-1] if number == "1" else unit} on {device}, '
+            f'by a step of {few} images')
 
 # %% ../nbs/16_commands.ipynb #7b20c4e9
 def _dry_run(recipe, data_path, valid_pct=None, device=None):
