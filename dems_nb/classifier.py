@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.hub import tqdm
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from .trust import name_arguments, read_json
+from .trust import name_arguments, read_json, shown, whole_number
 from .model import ViT
 from .weights import bare_model, load_model, pictures, save_model, write_atomic
 from .datasets import PictureRule, dataset_facts, list_datasets, picture_stats
@@ -76,6 +76,7 @@ class Prediction:
 def _as_bytes(source):
     "Arrays and tensors of floats from 0 to 1 as bytes; everything else as it is."
     if not isinstance(source, (np.ndarray, torch.Tensor)): return source
+    if isinstance(source, np.ndarray): source = np.ascontiguousarray(source)  # views may be flipped
     x = torch.as_tensor(source)
     if not x.is_floating_point(): return source
     low, high = x.min().item(), x.max().item()
@@ -129,12 +130,17 @@ def stream(self:Classifier,
     on_broken:str='error', # 'error' raises at the first that cannot be read; 'give' gives the error
 ): # of (picture, Prediction or the error), in order
     "Answers one after the other, for as many pictures as there are."
+    if on_broken not in ('error', 'give'):
+        raise ValueError(f"on_broken is {shown(on_broken)}: give 'error' or 'give'")
+    return self._stream(iter(sources), whole_number('bs', bs), on_broken)
+
+@patch
+def _stream(self:Classifier, sources, bs, on_broken):
     def read(source):
         try: return self.picture(source)
         except (ValueError, OSError) as e:
             if on_broken == 'error': raise
             return e
-    sources = iter(sources)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while batch := list(islice(sources, bs)):
             found = list(pool.map(read, batch))
@@ -154,6 +160,7 @@ def _answer(self:Classifier, probabilities):
     best = int(probabilities.argmax())
     return Prediction(self.classes[best], float(probabilities[best]), probabilities, self.classes)
 
+# %% ../nbs/15_classifier.ipynb #5f0d27c4
 @patch
 def predict(self:Classifier,
     source, # a file, Pillow image, array or tensor; or a list, or a batch (n, …), of them

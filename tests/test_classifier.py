@@ -116,6 +116,18 @@ def test_every_kind_of_picture(answering, photos):
     assert top[0] == (grey.name, pytest.approx(grey.probability))
     assert top[0][1] >= top[1][1]
 
+def test_views_that_run_backwards(answering, photos):
+    array = np.array(open_image(photos/'val/b/0.png'))
+    floats = array.astype(np.float32)/255
+    for flipped in (array[..., ::-1], array[::-1, ::-1], floats[:, ::-1], floats[..., ::-1]):
+        want = answering.predict(flipped.copy()).probabilities
+        assert torch.equal(answering.predict(flipped).probabilities, want)
+        for several in (np.stack([flipped]*2)[::-1], np.stack([flipped[..., ::-1]]*2)[..., ::-1],
+                        [flipped, flipped]):
+            answers = answering.predict(several)
+            assert len(answers) == 2
+            assert all(torch.allclose(a.probabilities, want, atol=1e-6) for a in answers)
+
 @pytest.mark.parametrize('source, part', [
     ('none.png', 'there is no file none.png'),
     (__file__, 'test_classifier.py cannot be read as a picture'),
@@ -132,6 +144,16 @@ def test_a_stream_goes_on(answering, photos):
     assert [n for n, _ in found] == names
     assert [type(a).__name__ for _, a in found] == ['Prediction', 'FileNotFoundError', 'ValueError',
                                                     'Prediction']
+
+@pytest.mark.parametrize('wrong, part', [
+    (dict(bs=0), 'bs is 0: give a positive whole number'), (dict(bs=2.5), 'bs is 2.5'),
+    (dict(bs=True), 'bs is True'),
+    (dict(on_broken='skip'), "on_broken is 'skip': give 'error' or 'give'")])
+def test_wrong_arguments_are_refused_at_once(wrong, part, answering, photos):
+    with pytest.raises(ValueError, match=part): answering.stream([], **wrong)
+    if 'bs' not in wrong: return
+    for source in (photos/'val/b/0.png', [photos/'val/b/0.png'], []):
+        with pytest.raises(ValueError, match=part): answering.predict(source, **wrong)
 
 def test_look(answering, photos):
     import matplotlib.pyplot as plt
