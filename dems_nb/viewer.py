@@ -17,6 +17,7 @@ from .layout import TokenLayout
 from .model import ViT
 from .figures import _color, _image, _model_input, _small_png, _watch
 from .visualize import _follow, _origins, mixing_weights, show_correspondence
+from .weights import write_atomic
 
 # %% ../nbs/11_viewer.ipynb #96f34a27
 def _asset(name):
@@ -225,18 +226,17 @@ class Explorer(TokenViewer):
     kind = 'explorer'
 
     def save(self,
-        path, # where to write the page, such as 'explorer.html'
+        path, # where to write the page, such as 'explorer.html'; its folder is made if missing
     ) -> Path: # the file
         "Write a page of its own, which any browser opens, with no network."
         title = escape(self.data['title'])
-        path = Path(path)
-        path.write_text('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-                        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                        f'<title>{title}</title>\n'
-                        '<style>body { margin: 0; padding: 2vmin; background: #f1efe8 }\n'
-                        '@media (prefers-color-scheme: dark) { body { background: #0f1012 } }\n'
-                        f'</style></head>\n<body>\n{self.html}\n</body></html>\n', encoding='utf-8')
-        return path
+        page = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                f'<title>{title}</title>\n'
+                '<style>body { margin: 0; padding: 2vmin; background: #f1efe8 }\n'
+                '@media (prefers-color-scheme: dark) { body { background: #0f1012 } }\n'
+                f'</style></head>\n<body>\n{self.html}\n</body></html>\n')
+        return write_atomic(path, page.encode())
 
 # %% ../nbs/11_viewer.ipynb #5d212ca5
 def explore(

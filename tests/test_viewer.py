@@ -129,3 +129,15 @@ def test_the_viewer_refuses():
     model = create_model('dems_nano', in_chans=1)
     with pytest.raises(ValueError, match='the image has 3 channels and the model takes 1'):
         view_tokens(picture(32, 3), model.layout, model)
+
+def test_a_page_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    page = explore(load_bundled(), fashion_classes)
+    file = page.save(str(tmp_path/'new/folder/page.html'))
+    assert file == tmp_path/'new/folder/page.html'
+    saved = file.read_bytes()
+    assert page.html.encode() in saved and b'\r' not in saved
+    def full(*args): raise OSError(28, 'No space left')
+    monkeypatch.setattr('os.fsync', full)
+    page.data['title'] = 'another'
+    with pytest.raises(OSError, match='No space left'): page.save(file)
+    assert file.read_bytes() == saved and [*file.parent.iterdir()] == [file]
