@@ -7,7 +7,7 @@ __all__ = ['main', 'Prediction', 'Classifier', 'load_classifier', 'export_onnx',
            'export_command']
 
 # %% ../nbs/15_classifier.ipynb #3028cce7
-import argparse, copy, csv, io, json, numpy as np, os, sys, torch
+import argparse, copy, csv, inspect, io, json, numpy as np, os, sys, torch
 import matplotlib.pyplot as plt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -261,6 +261,9 @@ def export_onnx(
     try: import onnx, onnxruntime, onnxscript
     except ImportError as e:
         raise ImportError(f"{e.name} is not installed: pip install 'dems_nb[onnx]'") from None
+    if 'dynamic_shapes' not in inspect.signature(torch.onnx.export).parameters:
+        raise ImportError('the export to ONNX needs PyTorch 2.5 or newer, and this is '
+                          f"{torch.__version__}: pip install 'torch>=2.5'")
     source = model if isinstance(model, Classifier) else Classifier(model, device='cpu')
     config = source.model.config
     shape = config['in_chans'], config['image_size'], config['image_size']

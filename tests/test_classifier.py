@@ -234,6 +234,19 @@ def test_what_is_not_installed_is_named(missing, call, answering, monkeypatch):
     with pytest.raises(ImportError, match=f"is not installed: pip install 'dems_nb.{extra}.'"):
         call(answering)
 
+@pytest.fixture
+def old_exporter(monkeypatch):
+    "PyTorch 2.4, whose exporter writes files and takes no shapes, with the packages it needs."
+    def export(model, args, f, export_params=True, verbose=False, input_names=None,
+               output_names=None, dynamic_axes=None, autograd_inlining=True): pytest.fail('asked')
+    monkeypatch.setattr(torch.onnx, 'export', export)
+    for p in ('onnx', 'onnxscript', 'onnxruntime'):
+        monkeypatch.setitem(sys.modules, p, type(sys)(p))
+
+def test_an_older_pytorch_is_named(old_exporter, answering, tmp_path):
+    with pytest.raises(ImportError, match='needs PyTorch 2.5 or newer'):
+        C.export_onnx(answering, tmp_path/'m.onnx')
+
 # ---- the commands
 
 @pytest.fixture
@@ -309,6 +322,12 @@ def test_the_export_command(weight, tmp_path, capsys):
     assert (tmp_path/'m.onnx').is_file()
     assert export('none', 'n.onnx') == 2
     assert not (tmp_path/'n.onnx').exists()
+
+def test_the_export_command_names_an_older_pytorch(old_exporter, weight, tmp_path, capsys):
+    flags = ['--pretrained_weight', weight, '--output', str(tmp_path/'m.onnx')]
+    assert C.export_command(flags) == 2
+    err = capsys.readouterr().err
+    assert err.startswith('dems_export: error: ') and 'PyTorch 2.5' in err and err.count('\n') == 1
 
 @pytest.mark.skipif(os.name != 'posix', reason='a pipe that closes early, as POSIX has it')
 def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):
