@@ -26,6 +26,7 @@ from .model import ViT
 from .weights import bare_model, load_model, pictures, save_model, write_atomic
 from .datasets import PictureRule, dataset_facts, list_datasets, picture_stats
 from .data import Normalize
+from .folders import _hidden, _kinds, _more
 from .figures import SCALE_COLORS
 from .visualize import _show_spread, provenance
 
@@ -356,15 +357,30 @@ def to_hub(self:Classifier): # a classifier with `save_pretrained` and `push_to_
     return other
 
 # %% ../nbs/15_classifier.ipynb #c23ca723
+def _below(folder, strays):
+    "The pictures, by name, of a folder and of those it links to, each real one once; the rest."
+    walked = {os.path.realpath(folder)}
+    for where, inner, files in os.walk(folder, followlinks=True):
+        paths = {os.path.join(where, d): d for d in sorted(inner) if not _hidden(d)}
+        inner.clear()
+        for path in sorted(paths, key=os.path.islink):         # what is linked to has its own name
+            if (real := os.path.realpath(path)) not in walked: inner.append(paths[path])
+            walked.add(real)
+        inner.sort()
+        for path in (os.path.join(where, f) for f in sorted(files) if not _hidden(f)):
+            if path.lower().endswith(IMG_EXTENSIONS): yield path
+            else: strays.append(path)
+
 def _walk(names):
     "The pictures that names, folders, and '-' for names on standard input, stand for."
     for name in names:
         if name == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
         elif os.path.isdir(name):
-            for folder, inner, files in os.walk(name):
-                inner[:] = sorted(d for d in inner if not d.startswith('.') and d != '__MACOSX')
-                yield from (os.path.join(folder, f) for f in sorted(files)
-                            if f.lower().endswith(IMG_EXTENSIONS) and not f.startswith('.'))
+            strays = []
+            yield from _below(name, strays)
+            if strays:
+                print(f'dems_predict: skipped: {strays[0]}{_more(len(strays))}: no picture by its '
+                      f'name{_kinds(strays)}', file=sys.stderr)
         else: yield name
 
 def _count(text):

@@ -329,6 +329,37 @@ def test_the_export_command_names_an_older_pytorch(old_exporter, weight, tmp_pat
     err = capsys.readouterr().err
     assert err.startswith('dems_export: error: ') and 'PyTorch 2.5' in err and err.count('\n') == 1
 
+def rows_of(path):
+    with open(path, encoding='utf-8', errors=sys.getfilesystemencodeerrors(), newline='') as f:
+        return list(csv.DictReader(f))
+
+def test_folders_that_are_linked_are_walked_once(weight, photos, tmp_path, capsys):
+    new, other = tmp_path/'new', tmp_path/'other'
+    for folder in (new/'b', other/'deep'): folder.mkdir(parents=True)
+    for file in (new/'b/1.png', other/'deep/2.png', other/'3.PNG'):
+        shutil.copy(photos/'val/b/0.png', file)
+    try:
+        for link, to in (('a', new/'b'), ('b/up', new), ('linked', other), ('twice', other/'deep'),
+                         ('nowhere', new/'none')):
+            (new/link).symlink_to(to, target_is_directory=True)
+    except OSError: pytest.skip('links are not allowed here')
+    assert predict('--pretrained_weight', weight, new, '--csv', tmp_path/'o.csv') == 0
+    found = [Path(r['file']).relative_to(new).as_posix() for r in rows_of(tmp_path/'o.csv')]
+    assert found == ['b/1.png', 'linked/3.PNG', 'twice/2.png']
+    assert 'nowhere: no picture by its name' in capsys.readouterr().err
+
+def test_files_that_are_no_pictures_by_their_names_are_counted(weight, photos, tmp_path, capsys):
+    (tmp_path/'p/q').mkdir(parents=True)
+    shutil.copy(photos/'val/b/0.png', tmp_path/'p/q/0.png')
+    for name in ('1.gif', 'q/2.gif', 'q/notes.txt', '.hidden.gif'):
+        (tmp_path/'p'/name).write_text('x')
+    assert predict('--pretrained_weight', weight, tmp_path/'p') == 0
+    said = f'{tmp_path/"p/1.gif"} and 2 more: no picture by its name (2 .gif, 1 .txt)'
+    assert capsys.readouterr().err == f'dems_predict: skipped: {said}\n'
+    (tmp_path/'p/q/0.png').unlink()
+    assert predict('--pretrained_weight', weight, tmp_path/'p') == 2
+    assert said in (err := capsys.readouterr().err) and 'no picture in' in err
+
 @pytest.mark.skipif(os.name != 'posix', reason='a pipe that closes early, as POSIX has it')
 def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):
     code = 'import sys; from dems_nb.classifier import main; sys.exit(main(sys.argv[1:]))'
