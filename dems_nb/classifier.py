@@ -10,6 +10,7 @@ __all__ = ['main', 'Prediction', 'Classifier', 'load_classifier', 'export_onnx',
 import argparse, copy, csv, inspect, io, json, numpy as np, os, sys, torch
 import matplotlib.pyplot as plt
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -419,12 +420,19 @@ def _predict_parser():
     return p
 
 # %% ../nbs/15_classifier.ipynb #decd22f9
+def _json(row):
+    "A line of JSON, with escapes where standard output lacks a letter."
+    text = json.dumps(row, ensure_ascii=False)
+    try: text.encode(getattr(sys.stdout, 'encoding', None) or 'utf-8')
+    except UnicodeEncodeError: return json.dumps(row)
+    return text
+
 def _line(name, answer, top, as_json):
     "One answer as a line of text or of JSON."
     best = answer.top(top)
     if as_json:
         row = {'file': str(name), 'class': answer.name, 'probability': answer.probability}
-        return json.dumps({**row, 'top': dict(best)}, ensure_ascii=False)
+        return _json({**row, 'top': dict(best)})
     return f'{name}: ' + ', '.join(f'{c} {p:.1%}' for c, p in best)
 
 def _table(rows, top):
@@ -434,7 +442,7 @@ def _table(rows, top):
     more = [f'{what}{i}' for i in range(2, top + 1) for what in ('class_', 'probability_')]
     out.writerow(['file', 'class', 'probability', *more])
     for name, answer in rows: out.writerow([name, *(v for pair in answer.top(top) for v in pair)])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors=sys.getfilesystemencodeerrors())    # as the names are
 
 # %% ../nbs/15_classifier.ipynb #5d1e7a30
 def _predict(args):
@@ -467,8 +475,15 @@ def _predict(args):
     return broken
 
 # %% ../nbs/15_classifier.ipynb #f1b18875
+def _escape():
+    "Letters that the output lacks are escaped from here on; names that come in may be any bytes."
+    for stream in (sys.stdout, sys.stderr, sys.stdin):
+        errors = 'surrogateescape' if stream is sys.stdin else 'backslashreplace'
+        with suppress(AttributeError, OSError, ValueError): stream.reconfigure(errors=errors)
+
 def _run(name, work, argv, parser):
     "Run a command: what goes wrong is one line and an exit status."
+    _escape()
     args = parser.parse_args(argv)
     try: return work(args)
     except KeyboardInterrupt:
@@ -482,6 +497,7 @@ def _run(name, work, argv, parser):
         print(f'{name}: error: {e}', file=sys.stderr)
         return 2
 
+# %% ../nbs/15_classifier.ipynb #a91d35e2
 def predict_command(
     argv:list=None, # the flags; by default the command line's
 ) -> int: # exit status: 0, 1 if a picture could not be read, 2 for what cannot be done

@@ -333,6 +333,48 @@ def rows_of(path):
     with open(path, encoding='utf-8', errors=sys.getfilesystemencodeerrors(), newline='') as f:
         return list(csv.DictReader(f))
 
+class Page(io.TextIOWrapper):
+    "Standard output in an encoding, with what was written."
+    def __init__(self, encoding): super().__init__(io.BytesIO(), encoding)
+    def lines(self):
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding).splitlines()
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='file names that are any bytes')
+def test_names_that_are_no_utf_8(weight, photos, tmp_path, monkeypatch, capsys):
+    (tmp_path/'p').mkdir()
+    name = os.fsdecode(os.fsencode(tmp_path/'p') + b'/Gr\xfcn.png')
+    shutil.copy(photos/'val/b/0.png', name)
+    assert predict('--pretrained_weight', weight, tmp_path/'p', '--csv', tmp_path/'o.csv') == 0
+    assert [r['file'] for r in rows_of(tmp_path/'o.csv')] == [name]
+    assert b'Gr\xfcn.png,' in (tmp_path/'o.csv').read_bytes()
+    for flags in ([], ['--json']):
+        page = Page('utf-8')
+        monkeypatch.setattr(sys, 'stdout', page)
+        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(os.fsencode(name)), 'utf-8'))
+        assert predict('--pretrained_weight', weight, '-', *flags) == 0
+        line, = page.lines()
+        assert json.loads(line)['file'] == name if flags else r'Gr\udcfcn.png: ' in line
+    assert capsys.readouterr().err == ''
+
+@pytest.mark.parametrize('encoding', ['cp1252', 'ascii'])
+def test_letters_that_the_terminal_lacks(encoding, photos, tmp_path, monkeypatch, capsys):
+    classes = ['猫', 'größer', '\N{DOG}']
+    weight = W.save_model(small(), tmp_path/'w.safetensors', classes=classes, picture='whole')
+    pages = [Page(encoding) for _ in range(3)]
+    for page, flags in zip(pages, ([], ['--json'])):
+        monkeypatch.setattr(sys, 'stdout', page)
+        assert predict('--pretrained_weight', weight, photos/'val/ü', '--top', 3, *flags) == 0
+    text, rows = (page.lines() for page in pages[:2])
+    assert len(text) == 9 and all(r'\u732b ' in l and r'\U0001f415 ' in l for l in text)
+    assert all({*json.loads(l)['top']} == {*classes} for l in rows)
+    monkeypatch.setattr(sys, 'stdout', pages[2])
+    monkeypatch.setattr(C, 'export_onnx', lambda *args: None)
+    flags = ['--pretrained_weight', str(weight), '--output', str(tmp_path/'猫.onnx')]
+    assert C.export_command(flags) == 0
+    assert r'\u732b.onnx' in pages[2].lines()[0]
+    assert capsys.readouterr().err == ''
+
 def test_folders_that_are_linked_are_walked_once(weight, photos, tmp_path, capsys):
     new, other = tmp_path/'new', tmp_path/'other'
     for folder in (new/'b', other/'deep'): folder.mkdir(parents=True)
