@@ -7,7 +7,7 @@ __all__ = ['main', 'Prediction', 'Classifier', 'load_classifier', 'export_onnx',
            'export_command']
 
 # %% ../nbs/15_classifier.ipynb #3028cce7
-import argparse, copy, csv, inspect, io, json, numpy as np, os, sys, torch
+import argparse, copy, csv, inspect, io, json, numpy as np, os, sys, tempfile, torch
 import matplotlib.pyplot as plt
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,7 +24,8 @@ from torch.hub import tqdm
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from .trust import name_arguments, read_json, shown, whole_number
 from .model import ViT
-from .weights import bare_model, load_model, pictures, save_model, write_atomic
+from .weights import (_is_stream, bare_model, load_model, pictures, save_model,
+                             write_atomic)
 from .datasets import PictureRule, dataset_facts, list_datasets, picture_stats
 from .data import Normalize
 from .folders import _hidden, _kinds, _more
@@ -444,11 +445,34 @@ def _table(rows, top):
     for name, answer in rows: out.writerow([name, *(v for pair in answer.top(top) for v in pair)])
     return text.getvalue().encode(errors=sys.getfilesystemencodeerrors())    # as the names are
 
+# %% ../nbs/15_classifier.ipynb #7ce1b9a0
+def _may_write(flag, file):
+    "Raise `OSError` if a file cannot be written: to be asked before its content is computed."
+    try:
+        if file.endswith(('/', os.sep)): raise OSError('it names a folder')
+        if _is_stream(Path(file)): return
+        folder = Path(os.path.realpath(file)).parent
+        while not folder.exists(): folder = folder.parent      # the others are made
+        with tempfile.TemporaryFile(dir=folder): pass
+    except OSError as e:
+        raise OSError(f'{flag} is {file!r}, which cannot be written ({e.strerror or e}): name a '
+                      'file in a folder that can') from None
+
+def _rescue(file, rows, top):
+    "Write the answers there are, of a run that ends early, and say so."
+    try:
+        write_atomic(file, _table(rows, top))
+        said = f'{file} has the {len(rows):,} answers so far'
+    except (OSError, ValueError) as e: said = f'the {len(rows):,} answers so far are lost: {e}'
+    print(f'dems_predict: {said}', file=sys.stderr)
+
 # %% ../nbs/15_classifier.ipynb #5d1e7a30
 def _predict(args):
     "The work of `dems_predict`: the number of pictures that could not be read."
+    to_file = args.csv is not None
+    if to_file: _may_write('--csv', args.csv)
     answering = load_classifier(args.pretrained_weight, args.device)
-    quiet = args.csv is not None and not args.json             # the answers are in the file
+    quiet = to_file and not args.json                          # the answers are in the file
     names = list(_walk(args.pictures)) if '-' not in args.pictures else _walk(args.pictures)
     if names == []:
         raise ValueError(f'no picture in {", ".join(args.pictures)}: '
@@ -457,20 +481,25 @@ def _predict(args):
     bar = tqdm(disable=not (sys.stderr.isatty() and elsewhere), unit=' pictures',
                total=len(names) if isinstance(names, list) else None)
     top = min(args.top, len(answering.classes))
-    rows = []
-    broken = 0
-    for name, answer in answering.stream(names, args.batch_size, on_broken='give'):
-        bar.update(1)
-        if isinstance(answer, Exception):
-            print(f'dems_predict: skipped: {answer}', file=sys.stderr)
-            broken += 1
-            continue
-        if not quiet: print(_line(name, answer, top, args.json), flush=not isinstance(names, list))
-        if args.csv: rows.append((name, answer))
+    rows, broken = [], 0
+    try:
+        for name, answer in answering.stream(names, args.batch_size, on_broken='give'):
+            bar.update(1)
+            if isinstance(answer, Exception):
+                print(f'dems_predict: skipped: {answer}', file=sys.stderr)
+                broken += 1
+                continue
+            if to_file: rows.append((name, answer))
+            if quiet: continue
+            print(_line(name, answer, top, args.json), flush=not isinstance(names, list))
+    except BaseException:
+        bar.close()
+        if rows: _rescue(args.csv, rows, top)
+        raise
     bar.close()
-    if args.csv: write_atomic(args.csv, _table(rows, top))
+    if to_file: write_atomic(args.csv, _table(rows, top))
     if broken:
-        rest = f'; {args.csv} has the other {len(rows):,} answers' if args.csv else ''
+        rest = f'; {args.csv} has the other {len(rows):,} answers' if to_file else ''
         print(f'dems_predict: {broken} of the pictures could not be read{rest}', file=sys.stderr)
     return broken
 
@@ -517,6 +546,7 @@ def export_command(
     p.add_argument('--normalize', choices=('inside', 'outside'), default='inside',
                    help='inside: it takes bytes; outside: normalised pictures (default: inside)')
     def work(args):
+        _may_write('--output', args.output)
         answering = load_classifier(args.pretrained_weight, 'cpu')
         export_onnx(answering, args.output, args.normalize == 'inside')
         print(f'written to {args.output}, and run with one and three pictures: the same logits')

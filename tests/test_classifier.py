@@ -375,6 +375,64 @@ def test_letters_that_the_terminal_lacks(encoding, photos, tmp_path, monkeypatch
     assert r'\u732b.onnx' in pages[2].lines()[0]
     assert capsys.readouterr().err == ''
 
+@pytest.mark.parametrize('command', ['predict', 'export'])
+@pytest.mark.parametrize('name', ['', '.', 'folder', 'new/', 'file/o.csv', 'file/new/o.csv',
+                                  'x'*300])
+def test_a_file_that_cannot_be_written_is_named_first(command, name, weight, photos, tmp_path,
+                                                      monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'folder').mkdir()
+    (tmp_path/'file').write_text('as it was')
+    monkeypatch.setattr(C, 'load_classifier', lambda *args: pytest.fail('computed'))
+    if command == 'predict':
+        assert predict('--pretrained_weight', weight, photos/'val', '--csv', name) == 2
+    else: assert C.export_command(['--pretrained_weight', weight, '--output', name]) == 2
+    err = capsys.readouterr().err
+    flag = '--csv' if command == 'predict' else '--output'
+    assert f'error: {flag} is {name!r}, which cannot be written (' in err and err.count('\n') == 1
+    assert {p.name for p in tmp_path.iterdir()} == {'folder', 'file', 'w.safetensors'}
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write all')
+def test_a_folder_that_may_not_be_written(weight, photos, tmp_path, capsys):
+    (tmp_path/'folder').mkdir(mode=0o500)
+    assert predict('--pretrained_weight', weight, photos/'val', '--csv',
+                   tmp_path/'folder/o.csv') == 2
+    assert 'cannot be written (Permission denied)' in capsys.readouterr().err
+
+def test_the_folder_of_the_table_is_made(weight, photos, tmp_path):
+    table = tmp_path/'new/folder/o.csv'
+    assert predict('--pretrained_weight', weight, photos/'val/b', '--csv', table) == 0
+    assert len(rows_of(table)) == 10
+
+@pytest.mark.parametrize('error, status', [(KeyboardInterrupt(), 130),
+                                           (RuntimeError('no memory'), 2)])
+def test_what_was_computed_is_kept(error, status, weight, photos, tmp_path, monkeypatch, capsys):
+    def stop_at(n):
+        seen, answer = [], inspect.unwrap(C.Classifier._probabilities)
+        def until(self, x):
+            seen.append(len(x))
+            if len(seen) == n: raise error
+            return answer(self, x)
+        return until
+    flags = ['--pretrained_weight', weight, photos/'val', '--batch_size', 5, '--csv',
+             tmp_path/'o.csv']
+    assert predict(*flags) == 0
+    whole = rows_of(tmp_path/'o.csv')
+    capsys.readouterr()
+    for n, want in ((3, 10), (1, 10)):                         # nothing does not replace something
+        with monkeypatch.context() as m:
+            m.setattr(C.Classifier, '_probabilities', stop_at(n))
+            assert predict(*flags) == status
+        assert [r['file'] for r in rows_of(tmp_path/'o.csv')] == [r['file'] for r in whole[:want]]
+        said = f'{tmp_path/"o.csv"} has the 10 answers so far' in capsys.readouterr().err
+        assert said == (n == 3)
+    with monkeypatch.context() as m:
+        m.setattr(C.Classifier, '_probabilities', stop_at(3))
+        m.setattr(os, 'fsync', lambda f: (_ for _ in ()).throw(OSError(28, 'No space left')))
+        assert predict(*flags) == status
+    assert 'the 10 answers so far are lost: [Errno 28] No space left' in capsys.readouterr().err
+    assert len(rows_of(tmp_path/'o.csv')) == 10 and not list(tmp_path.glob('.o.csv*'))
+
 def test_folders_that_are_linked_are_walked_once(weight, photos, tmp_path, capsys):
     new, other = tmp_path/'new', tmp_path/'other'
     for folder in (new/'b', other/'deep'): folder.mkdir(parents=True)
