@@ -361,8 +361,9 @@ def to_hub(self:Classifier): # a classifier with `save_pretrained` and `push_to_
 # %% ../nbs/15_classifier.ipynb #c23ca723
 def _below(folder, strays):
     "The pictures, by name, of a folder and of those it links to, each real one once; the rest."
+    def skip(error): print(f'dems_predict: skipped: {error}', file=sys.stderr)
     walked = {os.path.realpath(folder)}
-    for where, inner, files in os.walk(folder, followlinks=True):
+    for where, inner, files in os.walk(folder, onerror=skip, followlinks=True):
         paths = {os.path.join(where, d): d for d in sorted(inner) if not _hidden(d)}
         inner.clear()
         for path in sorted(paths, key=os.path.islink):         # what is linked to has its own name

@@ -23,7 +23,7 @@ from .folders import (_holds_pictures, describe_folder, folder_channels, has_ima
 from .kernels import has_bf16
 from .learner import Recipe, chosen_precision, evaluate, recipe_values
 from .recipes import Options, options
-from .classifier import _known
+from .classifier import _escape, _known, _may_write
 from .benchmark import TrainingStep, seconds, what_to_expect
 from .run import Interrupted, train
 
@@ -272,9 +272,7 @@ def _in_flags(error):
 
 def _command(f, name, argv):
     "Run a command and turn what goes wrong into one line and an exit status."
-    for stream in (sys.stdout, sys.stderr):             # of a terminal that lacks some letters
-        if argv is None and hasattr(stream, 'reconfigure'):
-            stream.reconfigure(errors='backslashreplace')
+    if argv is None: _escape()
     try:
         answer = f(sys.argv[1:] if argv is None else argv)
         return None if argv is None else answer  # what a script returns is its exit status
@@ -374,6 +372,7 @@ def evaluate_command(
         args = parser.parse_args(argv)
         if not args.dataset and _notices_folder(args.data_path): args.dataset = 'folder'
         if not args.dataset: parser.error('the following arguments are required: --dataset')
+        if args.json: _may_write('--json', args.json)
         return _score(args)
     return _command(go, 'dems_evaluate', argv)
 

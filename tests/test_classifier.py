@@ -475,3 +475,15 @@ def test_a_reader_that_has_seen_enough(weight, photos, tmp_path):
         reading.stdout.close()
         assert reading.wait(300) == 141
     assert 'Traceback' not in (tmp_path/'err').read_text()
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch, capsys):
+    from dems_nb.classifier import _walk
+    (tmp_path/'photos/shut').mkdir(parents=True)
+    (tmp_path/'photos/a.png').write_bytes(b'')
+    scan = os.scandir
+    def refuse(path):
+        if os.fspath(path).endswith('shut'): raise PermissionError(13, 'Permission denied', path)
+        return scan(path)
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert [*_walk([str(tmp_path/'photos')])] == [str(tmp_path/'photos/a.png')]
+    assert 'shut' in capsys.readouterr().err

@@ -148,3 +148,15 @@ def test_a_folder_of_pictures_is_noticed(tmp_path):
     assert done.returncode == 0 and 'of 4 images' in done.stdout, done.stderr
     done = script('evaluate_command', *flags, 'run', cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.rstrip().endswith('required: --dataset')
+
+def test_classes_in_letters_that_the_terminal_lacks(tmp_path):
+    import numpy as np
+    from PIL import Image
+    for name in ('猫', '狗'):
+        (tmp_path/'photos'/name).mkdir(parents=True)
+        for i in range(2): Image.fromarray(np.full((9, 9, 3), 9*i, np.uint8)).save(
+            tmp_path/'photos'/name/f'{i}.png')
+    code = ('import sys; from dems_nb.commands import pretrain; '
+            'sys.stdout.reconfigure(encoding="cp1252", errors="strict"); sys.exit(pretrain())')
+    done = shell.run(code, '--data_path', 'photos', '--light', '--dry_run', cwd=tmp_path)
+    assert done.returncode == 0 and r'2 classes (\u72d7, \u732b)' in done.stdout, done.stderr
