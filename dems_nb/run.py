@@ -590,7 +590,7 @@ class EpochLog(Callback):
 
 # %% ../nbs/09_run.ipynb #ca8f9d70
 def _commit():
-    "The commit of this package's checkout, with '+' if files were changed since, or None."
+    "The commit of this package's checkout, with '+' if files were changed since, or $DEMS_COMMIT."
     def git(*args):
         return subprocess.run(['git', *args], cwd=files('dems_nb'), capture_output=True, text=True,
                               check=True).stdout.strip()
@@ -598,7 +598,15 @@ def _commit():
         git('ls-files', '--error-unmatch', '__init__.py')  # a stranger's repository does not count
         return git('rev-parse', '--short=12',
                    'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
-    except (OSError, subprocess.CalledProcessError): return None
+    except (OSError, subprocess.CalledProcessError): return _given_commit()
+
+def _given_commit():
+    "The commit that $DEMS_COMMIT names, as git would give it; None without. Raises `ValueError`."
+    said = os.environ.get('DEMS_COMMIT')
+    if not said: return None
+    if m := re.fullmatch(r'([0-9a-f]{7,40})(\+?)', said): return m[1][:12] + m[2]
+    raise ValueError(f'$DEMS_COMMIT is {said[:60]!r}: give 7 to 40 hexadecimal digits, and + after '
+                     'them if files were changed')
 
 def environment(
     device='cpu', # where the training runs

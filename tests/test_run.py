@@ -164,6 +164,33 @@ def test_a_run_names_every_commit_it_was_trained_from(tmp_path, monkeypatch):
     assert at('a') == 'a then b'
     assert at('c') == 'a then b'                          # it scored, and trained nothing
 
+@pytest.fixture
+def commit_without_git(tmp_path, monkeypatch):
+    "What `_commit` says of a copy of the package without git, for a value of $DEMS_COMMIT."
+    monkeypatch.setattr(R, 'files', lambda package: tmp_path)
+    def ask(said):
+        monkeypatch.setenv('DEMS_COMMIT', said)
+        return R._commit()
+    return ask
+
+@pytest.mark.parametrize('said, meant', [
+    ('', None), ('0f'*20, '0f'*6), ('0f'*20 + '+', '0f'*6 + '+'), ('0f'*6, '0f'*6),
+    ('0f'*6 + '+', '0f'*6 + '+'), ('abcdef1', 'abcdef1')])
+def test_without_git_the_environment_says_the_commit(commit_without_git, said, meant):
+    assert commit_without_git(said) == meant and R.environment()['commit'] == meant
+
+@pytest.mark.parametrize('said', ['abcdef', '0f'*21, 'main', '0F'*6, '0f'*6 + '++', ' ' + '0f'*6,
+                                  '0f'*6 + '\n'])
+def test_a_commit_that_is_none_is_refused(commit_without_git, said):
+    with pytest.raises(ValueError, match='DEMS_COMMIT is .* 7 to 40 hexadecimal digits'):
+        commit_without_git(said)
+
+def test_git_is_believed_before_the_environment(monkeypatch):
+    git = R._commit()
+    if git is None: pytest.skip('not a git checkout')
+    monkeypatch.setenv('DEMS_COMMIT', '0f'*6)
+    assert R._commit() == git != '0f'*6
+
 def test_what_cannot_be_meant_is_refused(tmp_path):
     with pytest.raises(ValueError, match='resume is True and there is no folder'):
         R.train(tiny, resume=True)
