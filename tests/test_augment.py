@@ -560,6 +560,19 @@ def test_on_cuda_nothing_waits_and_the_result_is_the_cpus(c):
                                rtol=0)
     with pytest.raises(ValueError, match='the generator is on cpu'): aug(x, gen())
 
+@pytest.mark.parametrize('device, backend', [
+    ('cpu', 'aot_eager'), pytest.param('cuda', 'inductor', marks=pytest.mark.cuda)])
+@channels
+def test_compiled_augmentation_is_eager(c, device, backend):
+    "But for a pixel that lies on a threshold."
+    torch._dynamo.reset()
+    aug = A.Augment(32, A.AugmentSchedule(10, .6, 'three_way', c)).to(device)
+    x = noise(64, c).to(device)
+    drawn = aug.draw(x, gen(0, device))
+    compiled = torch.compile(aug.apply, fullgraph=True, backend=backend)(x, drawn)
+    apart = (compiled - aug.apply(x, drawn)).abs()
+    assert (apart > 1e-3).float().mean() < 1e-4
+
 def test_a_fit_longer_than_the_schedule_stays_at_its_end():
     augment = A.Augment(8, A.AugmentSchedule(5))
     last = augment.set_epoch(4).p.clone()
