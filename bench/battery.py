@@ -2,16 +2,17 @@
 
     python bench/battery.py dems_tiny --data_path data      # then dems_small, in a second command
 
-Parts, in this order: `tests` (those marked cuda, with Ti only), `resume` (a run stopped and
-resumed beside a whole one, and two whole ones: the largest difference of a weight), `waits` (of
-an epoch of each recipe), `memory`, `ways` (forward and backward, plain, eager and compiled), `step`
-(the whole step, the augmentation alone, each part), `epoch` (end to end, compiled). Each part
-is written into the file as soon as it is done, failures included, and the same command goes on with
-the parts that are not there. After `--minutes` no new part is begun: exit status 3 says that the
-same command should be given again, 1 that a part failed, 0 that all is there. At the end it prints
-what was wanted beside what was measured.
+Parts, in this order: `kernels` (which attention PyTorch chooses, with dropout and without),
+`resume` (a run stopped and resumed beside a whole one, and two whole ones: the largest difference
+of a weight), `waits` (of an epoch of each recipe), `memory`, `ways` (forward and backward, plain,
+eager and compiled), `step` (the whole step, the augmentation alone, each part), `epoch` (end to
+end, compiled), `tests` (those marked cuda, with Ti only; stopped after four minutes). Each part is
+written into the file as soon as it is done, and the same command goes on with the parts that are
+not there: what failed is noted under `failed`, and tried again. After `--minutes` no new part is
+begun: exit status 3 says that the same command should be given again, 1 that a part failed, 0 that
+all is there. At the end it prints what was wanted beside what was measured.
 """
-import argparse, contextlib, io, json, subprocess, sys, tempfile, time, warnings
+import argparse, contextlib, gc, io, json, os, re, signal, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -25,11 +26,30 @@ from dems_nb.learner import Recipe, make_learner, recipe_dls
 from dems_nb.run import Interrupted, environment, train
 from dems_nb.weights import write_atomic
 
-parts = 'tests', 'resume', 'waits', 'memory', 'ways', 'step', 'epoch'
+parts = 'kernels', 'resume', 'waits', 'memory', 'ways', 'step', 'epoch', 'tests'
 
 def quiet(f, *args, **kwargs):
     "Call it, and print nothing."
     with contextlib.redirect_stdout(io.StringIO()): return f(*args, **kwargs)
+
+def cuda_tests():
+    "The files with tests marked cuda; others need what a rented machine may lack."
+    return sorted(p for p in (root/'tests').glob('test_*.py')
+                  if re.search(r'\bmark\.cuda\b', p.read_text(encoding='utf-8')))
+
+def said_within(command, most):
+    "Run a command: its exit status, None if it was stopped after `most` seconds, and what it said."
+    with tempfile.TemporaryFile('w+', encoding='utf-8') as out:
+        p = subprocess.Popen(command, cwd=root, stdout=out, stderr=subprocess.STDOUT,
+                             start_new_session=True)
+        try: status = p.wait(most)
+        except BaseException as e:
+            os.killpg(p.pid, signal.SIGKILL)                    # what it started, too
+            p.wait()
+            if not isinstance(e, subprocess.TimeoutExpired): raise
+            status = None
+        out.seek(0)
+        return status, out.read()
 
 class Battery:
     "The parts for one model. Each gives plain values for JSON."
@@ -52,15 +72,10 @@ class Battery:
         return dict(light=Recipe(**common), paper=Recipe.pretrain(**common),
                     finetune=Recipe.finetune(**common))
 
-    def tests(self):
-        "The tests marked cuda: what pytest says of those that did not pass, and its last line."
-        if self.model != 'dems_tiny': return 'run with dems_tiny'
-        done = subprocess.run([sys.executable, '-m', 'pytest', '-m', 'cuda', '-q', '-rfE',
-                               '-p', 'no:cacheprovider', 'tests'], cwd=root, capture_output=True,
-                              text=True)
-        lines = done.stdout.strip().splitlines()
-        bad = [l for l in lines if l.startswith(('FAILED', 'ERROR'))]
-        return dict(passed=done.returncode == 0, summary=lines[-1:] or done.stderr[-500:], bad=bad)
+    def kernels(self):
+        "The attention that PyTorch chooses, by its dropout."
+        return {f'{drop}': B.attention_kernel(self.device, self.precision, drop)
+                for drop in (.05, 0.)}
 
     def resume(self):
         "The largest difference of a weight: whole and resumed, and whole and whole again."
@@ -92,12 +107,15 @@ class Battery:
         return {name: cb.places for name, cb in found.items()}
 
     def memory(self):
-        "Bytes at most in a step, and as estimated."
+        "Bytes at most in a step, beyond what other parts left behind, and as estimated."
+        gc.collect()
+        on_gpu = torch.device(self.device).type == 'cuda'
+        before = torch.cuda.memory_allocated(self.device) if on_gpu else 0
         step = B.TrainingStep(self.created(), self.batch_size, self.precision)
         step()
         peak = B.peak_memory(step, self.device)
         said = B.estimate_memory(step.model.cpu(), self.batch_size, self.precision)
-        return dict(peak_bytes=peak, estimated_bytes=said['total'])
+        return dict(peak_bytes=peak - before, estimated_bytes=said['total'])
 
     def ways(self):
         "Forward and backward pass against the plain model."
@@ -122,6 +140,17 @@ class Battery:
         return B.time_epoch(self.model, self.dataset, self.batch_size, 'auto', self.device,
                             self.compile, self.data_path, self.n_train)
 
+    def tests(self, most=240):
+        "The tests marked cuda: pytest's last line. Raises `RuntimeError` that says what failed."
+        if self.model != 'dems_tiny': return 'run with dems_tiny'
+        status, said = said_within([sys.executable, '-m', 'pytest', '-m', 'cuda', '-q', '-rfE',
+                                    '-p', 'no:cacheprovider', *map(str, cuda_tests())], most)
+        lines = said.strip().splitlines() or ['nothing was said']
+        if status == 0 and ' passed' in lines[-1]: return lines[-1]
+        bad = [l for l in lines if l.startswith(('FAILED', 'ERROR'))]
+        stopped = [f'stopped after {most} seconds'] if status is None else []
+        raise RuntimeError('; '.join([*stopped, lines[-1], *bad]))
+
 class StopAt(Callback):
     "Ask the checkpoint to save and stop after a step."
     order = 60                                  # before the checkpoint
@@ -143,7 +172,8 @@ class NoteWaits(Callback):
     def after_train(self):
         torch.cuda.set_sync_debug_mode('default')
         self.record.__exit__(None, None, None)
-        waits = [w for w in self.seen if 'synchronizing' in str(w.message)]
+        # the first time that it is switched on, PyTorch warns of the mode itself
+        waits = [w for w in self.seen if 'called a synchronizing' in str(w.message)]
         self.places = sorted({f'{Path(w.filename).name}:{w.lineno}' for w in waits})
 
 def goals(done):
@@ -157,6 +187,7 @@ def goals(done):
     waits, peak = found('dems_tiny', 'waits'), found('dems_small', 'memory', 'peak_bytes')
     places = {p for v in waits.values() for p in v} if isinstance(waits, dict) else None
     resumed = found('dems_tiny', 'resume', 'resumed')
+    kernels = found('dems_tiny', 'kernels')
     rows = [('Ti, an epoch end to end, images/s', 'at least 12,000',
              found('dems_tiny', 'epoch', 'images_per_s'), ',.0f'),
             ('S, an epoch end to end, images/s', 'at least 6,500',
@@ -167,6 +198,8 @@ def goals(done):
             ('Ti compiled, times the plain model in bf16', 'at least 2.5',
              found('dems_tiny', 'ways', 'compiled, bf16', 'same', 'median'), '.2f'),
             ('places that wait in a step', '0', None if places is None else len(places), 'd'),
+            ('attention of Ti, with dropout and without', '',
+             kernels and ' and '.join(kernels.values()), ''),
             ('a resumed run of Ti: largest difference of a weight', '', resumed, '.1e'),
             ('S, most memory in use, GiB', '', peak and peak/2**30, '.1f')]
     shown = [dict(goal=goal, wanted=wanted, measured='not run' if v is None else f'{v:{form}}')
@@ -188,7 +221,7 @@ def run(battery, file, minutes=4.5, only=parts, clock=time.monotonic, began=None
         start, name = clock(), f'{battery.model} {part}'
         failed.pop(name, None)
         try: own[part] = getattr(battery, part)()
-        except Exception as e: failed[name] = f'{type(e).__name__}: {e}'[:500]
+        except Exception as e: failed[name] = f'{type(e).__name__}: {e}'[:2000]
         own.setdefault('seconds', {})[part] = round(clock() - start, 1)
         write_atomic(file, json.dumps(done, indent=1).encode())
         print(f'{name}: {failed.get(name, "done")} ({own["seconds"][part]} s)', flush=True)
@@ -199,8 +232,7 @@ def main(argv=None):
     began = time.monotonic()
     p = argparse.ArgumentParser(description='Measure what this project wants of one H100.')
     p.add_argument('model', help='dems_tiny, dems_small, or another name for create_model')
-    p.add_argument('--out', default='results/bench/battery_cuda.json',
-                   help='(default: %(default)s)')
+    p.add_argument('--out', default='runs/gpu/battery.json', help='(default: %(default)s)')
     p.add_argument('--device', default='cuda', help='(default: %(default)s)')
     p.add_argument('--dataset', default='cifar10', help='a name for get_dls (default: %(default)s)')
     p.add_argument('--data_path', help='folder to look for its files in first')

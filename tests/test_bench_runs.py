@@ -1,5 +1,5 @@
 "The scripts of bench/, in small, on the CPU: plans, slices that go on, what is brought back."
-import importlib.util, json, pytest, re, sys, torch
+import importlib.util, json, pytest, re, sys, time, torch, types, weakref
 from pathlib import Path
 from safetensors.torch import load_file
 
@@ -67,22 +67,106 @@ def test_two_models_share_a_file(tmp_path):
 def test_a_battery_of_nano(capsys, tmp_path):
     flags = ['dems_nano', *small, '--rounds', '1', '--steps', '1', '--out', str(tmp_path/'b.json')]
     assert battery.main([*flags, '--minutes', '0']) == 3
-    assert battery.main([*flags, '--parts', 'resume', 'memory', 'step', 'epoch']) == 0
+    assert battery.main([*flags, '--parts', 'kernels', 'resume', 'memory', 'step', 'epoch']) == 0
     own = json.loads((tmp_path/'b.json').read_text())['dems_nano']
     assert own['resume'] == dict(resumed=0., again=0.)      # on a CPU to the last bit
+    assert set(own['kernels']) == {'0.05', '0.0'}
     assert own['epoch']['images'] == 100 and own['memory']['peak_bytes'] > 0
     assert set(own['step']['images_per_s']) == {'eager'} and 'ways' not in own
     assert 'not run' in capsys.readouterr().out
 
 def test_goals_say_what_was_not_run():
-    assert (battery.goals({}).measured == 'not run').all() and len(battery.goals({})) == 8
+    assert (battery.goals({}).measured == 'not run').all() and len(battery.goals({})) == 9
     median = lambda v: dict(median=v, q1=v, q3=v)
     tiny = dict(waits=dict(light=[], paper=['a.py:1']), epoch=dict(images_per_s=12345.),
                 step=dict(augmentation=dict(compiled=median(2e5)),
                           images_per_s=dict(compiled=median(5e3))),
-                ways={'compiled, bf16': dict(same=median(2.6))}, resume=dict(resumed=1e-4))
+                ways={'compiled, bf16': dict(same=median(2.6))}, resume=dict(resumed=1e-4),
+                kernels={'0.05': 'flash', '0.0': 'cuDNN'})
     assert list(battery.goals(dict(dems_tiny=tiny)).measured) == [
-        '12,345', 'not run', '200,000', '2.5%', '2.60', '1', '1.0e-04', 'not run']
+        '12,345', 'not run', '200,000', '2.5%', '2.60', '1', 'flash and cuDNN', '1.0e-04',
+        'not run']
+
+def test_the_batterys_tests_come_last_and_from_their_files_alone():
+    names = {p.name for p in battery.cuda_tests()}
+    assert battery.parts[-1] == 'tests'
+    assert {'test_augment.py', 'test_benchmark.py', 'test_model.py'} <= names
+    assert not names & {'test_docments.py', 'test_fake_cuda.py', 'test_bench_runs.py'}
+
+@pytest.mark.parametrize('status, said, failed', [
+    (0, '...\n3 passed in 9s', ''), (0, 'sss\n3 skipped in 1s', '3 skipped in 1s'),
+    (1, 'FAILED tests/test_a.py::b\n1 failed, 2 passed in 9s',
+     '1 failed, 2 passed in 9s; FAILED tests/test_a.py::b'),
+    (2, 'ERROR tests/test_a.py\n1 error in 1s', '1 error in 1s; ERROR tests/test_a.py'),
+    (5, 'no tests ran in 0.1s', 'no tests ran in 0.1s'), (-9, '', 'nothing was said'),
+    (None, '..', 'stopped after 240 seconds; ..')])
+def test_tests_that_did_not_pass_are_tried_again(tmp_path, monkeypatch, status, said, failed):
+    asked, file = [], tmp_path/'b.json'
+    def say(command, most):
+        asked.append(command)
+        return status, said
+    monkeypatch.setattr(battery, 'said_within', say)
+    tests = battery.Battery('dems_tiny', 'cpu')
+    for _ in range(2): assert battery.run(tests, file, 9, ('tests',), Clock())
+    done = json.loads(file.read_text())
+    assert done['failed'] == ({'dems_tiny tests': f'RuntimeError: {failed}'} if failed else {})
+    assert ('tests' in done['dems_tiny']) == (not failed) and len(asked) == 1 + bool(failed)
+    assert not any(str(part).endswith('tests') for part in asked[0])
+
+def test_a_command_is_stopped_with_what_it_started():
+    "It would wait for the pipe that the other process holds open."
+    code = ('import subprocess, sys, time; print("so far", flush=True); '
+            'subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).wait()')
+    began = time.monotonic()
+    assert battery.said_within([sys.executable, '-c', code], 8) == (None, 'so far\n')
+    assert time.monotonic() - began < 50
+    assert battery.said_within([sys.executable, '-c', 'print(1); raise SystemExit(3)'], 50) == (
+        3, '1\n')
+
+def test_only_a_wait_is_a_wait(monkeypatch):
+    "Not what PyTorch says when the mode is switched on for the first time."
+    import warnings
+    from fastai.callback.core import Callback
+    modes = []
+    def set_mode(mode):
+        modes.append(mode)
+        if len(modes) == 1:
+            warnings.warn('Synchronization debug mode is a prototype feature and does not yet '
+                          'detect all synchronizing operations')
+    monkeypatch.setattr(torch.cuda, 'set_sync_debug_mode', set_mode)
+    class Wait(Callback):
+        "Waits in one step, if it is to."
+        def __init__(self, does): self.does = does
+        def before_batch(self):
+            if self.training and self.iter == 2 and self.does:
+                warnings.warn('called a synchronizing CUDA operation')
+    seen = {}
+    for does in (False, True):
+        modes.clear()
+        places = battery.NoteWaits()
+        recipe = battery.Recipe(n_train=100, holdout=20, bs=20, patch_size=8, epochs=1)
+        learn = battery.make_learner(recipe, device='cpu', cbs=[places, Wait(does)])
+        with learn.no_bar(), learn.no_logging(): learn.fit(1)
+        seen[does], n = places.places, modes.count('warn')
+    assert seen[False] == [] and n == 3
+    assert len(seen[True]) == 1 and seen[True][0].startswith('test_bench_runs.py:')
+
+def test_what_other_parts_left_behind_is_not_the_steps_memory(monkeypatch):
+    class Cycle: pass
+    left = Cycle()
+    left.itself, gone = left, weakref.ref(left)
+    del left
+    tests = battery.Battery('dems_nano', 'cuda')
+    tests.created = lambda: types.SimpleNamespace(cpu=lambda: None)
+    class Step:
+        def __init__(self, model, *rest): self.model = model
+        def __call__(self): pass
+    monkeypatch.setattr(battery.B, 'TrainingStep', Step)
+    monkeypatch.setattr(battery.B, 'peak_memory', lambda step, device: 150)
+    monkeypatch.setattr(battery.B, 'estimate_memory', lambda *args: dict(total=49))
+    monkeypatch.setattr(torch.cuda, 'memory_allocated',
+                        lambda device: 100 if gone() is None else 1000)
+    assert tests.memory() == dict(peak_bytes=50, estimated_bytes=49)
 
 # ---- whole runs
 def until_done(argv, most=60, step=0.):

@@ -3,7 +3,7 @@
 What is looked at is everything but numbers: that nothing raises, that nothing is on the wrong
 device, which precision and which kernel is chosen, and that no training step waits for the device.
 """
-import json, pytest, re, torch, types
+import json, pytest, re, runpy, torch, types
 from pathlib import Path
 from dems_nb import loop
 
@@ -145,13 +145,14 @@ def test_the_battery_runs_and_goes_on(fake_cuda, tmp_path):
     "Of two commands the first has no time; compiled elsewhere, here eager."
     file = tmp_path/'b.json'
     flags = ('dems_nano --dataset sample --n_train 320 --holdout 60 --batch_size 64 --rounds 1 '
-             f'--steps 1 --eager --parts waits memory ways step epoch --out {file}').split()
+             f'--steps 1 --eager --parts kernels waits memory ways step epoch --out {file}').split()
     _, status = dry(fake_cuda, 'battery.py', [*flags, '--minutes', 0], flags)
     assert status == [3, 0]
     done = json.loads(file.read_text())
     own = done['dems_nano']
     assert done['failed'] == {} and own['machine']['device'] == 'stand-in for an H100'
-    assert set(own['waits']) == {'light', 'paper', 'finetune'} and own['waits']['paper'] == []
+    assert own['waits'] == dict(light=[], paper=[], finetune=[])
+    assert own['kernels'] == {'0.05': 'flash', '0.0': 'flash'}
     assert own['memory']['peak_bytes'] > 2**20 and own['epoch']['images'] == 320
 
 @pytest.mark.slow
@@ -188,11 +189,10 @@ def test_two_processes_with_nccl(two):
 def test_the_tests_marked_cuda_run_up_to_their_numbers(fake_cuda, tmp_path):
     "Those that look at numbers fail by a comparison, nothing else fails; nothing is compiled."
     numbers = '''test_on_cuda_nothing_waits_and_the_result_is_the_cpus test_same_on_cuda
-        test_pictures_on_host_and_device_give_the_same test_on_cuda_compiled_is_eager_is_plain
-        test_everything_works_for_a_model_on_the_gpu'''.split()
+        test_pictures_on_host_and_device_give_the_same test_compiled_is_eager_is_plain
+        test_everything_works_for_a_model_on_the_gpu test_compiled_augmentation_is_eager'''.split()
     file = tmp_path/'junit.xml'
-    tests = sorted(p for p in Path(__file__).parent.glob('test_*.py')
-                   if '@pytest.mark.cuda\n' in p.read_text(encoding='utf-8'))
+    tests = runpy.run_path(Path(__file__).parent.parent/'bench/battery.py')['cuda_tests']()
     fake_cuda('-c', 'import kit, pytest, sys; pytest.main(sys.argv[1:])', '-m', 'cuda', '-q', '-p',
               'no:cacheprovider', f'--junitxml={file}', *tests, TORCHDYNAMO_DISABLE='1')
     from xml.etree import ElementTree
