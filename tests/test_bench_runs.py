@@ -1,7 +1,8 @@
 "The scripts of bench/, in small, on the CPU: plans, slices that go on, what is brought back."
-import importlib.util, json, pytest, re, sys, time, torch, types, weakref
+import importlib.util, json, pytest, re, sys, tarfile, time, torch, types, weakref
 from pathlib import Path
-from safetensors.torch import load_file
+from dems_nb.learner import evaluate, recipe_dls
+from dems_nb.weights import load_model, read_safetensors
 
 root = Path(__file__).parent.parent
 
@@ -113,13 +114,17 @@ def test_tests_that_did_not_pass_are_tried_again(tmp_path, monkeypatch, status, 
     assert ('tests' in done['dems_tiny']) == (not failed) and len(asked) == 1 + bool(failed)
     assert not any(str(part).endswith('tests') for part in asked[0])
 
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='looks into /proc')
 def test_a_command_is_stopped_with_what_it_started():
-    "It would wait for the pipe that the other process holds open."
-    code = ('import subprocess, sys, time; print("so far", flush=True); '
-            'subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).wait()')
-    began = time.monotonic()
-    assert battery.said_within([sys.executable, '-c', code], 8) == (None, 'so far\n')
-    assert time.monotonic() - began < 50
+    code = ('import subprocess, sys; child = subprocess.Popen([sys.executable, "-c", '
+            '"import time; time.sleep(60)"]); print(child.pid, flush=True); child.wait()')
+    status, said = battery.said_within([sys.executable, '-c', code], 4)
+    child = Path(f'/proc/{int(said)}/stat')
+    for _ in range(50):                                     # a dead one may wait for its parent
+        gone = not child.exists() or child.read_text().rpartition(')')[2].split()[0] in 'ZX'
+        if gone: break
+        time.sleep(.1)
+    assert status is None and gone
     assert battery.said_within([sys.executable, '-c', 'print(1); raise SystemExit(3)'], 50) == (
         3, '1\n')
 
@@ -177,52 +182,190 @@ def until_done(argv, most=60, step=0.):
 
 pair = ['pair', *small, '--models', 'dems_nano', 'vit_nano', '--minutes', '.1']
 
-def test_the_pair_in_slices(monkeypatch, tmp_path):
-    "Equal epochs of both, chosen once; each slice goes on; nothing is done twice."
+def unpacked(file, to):
+    "The files in a tar, by name."
+    with tarfile.open(file) as tar: tar.extractall(to, filter='data')
+    return {p.relative_to(to).as_posix() for p in to.rglob('*') if p.is_file()}
+
+def rows_in(folder): return [json.loads(p.read_text()) for p in sorted(folder.glob('*.json'))]
+
+@pytest.fixture
+def timed(monkeypatch):
+    "Which models' epochs were measured: a second each."
     asked = []
     monkeypatch.setattr(runs, 'time_training', lambda recipe, **where: asked.append(recipe.model)
                         or dict(start=.1, epoch=1.))
-    flags = [*pair, '--out', str(tmp_path)]
+    return asked
+
+def test_the_pair_in_slices(timed, tmp_path):
+    "Equal epochs of both, chosen once; each slice goes on; nothing is done twice."
+    home, back = tmp_path/'runs', tmp_path/'back'
+    flags = [*pair, '--runs', str(home), '--out', str(back)]
     n = until_done([*flags, '--slice', '.01'], step=.1)     # six looks at the clock a slice
-    assert n > 2 and asked == ['dems_nano', 'vit_nano']
-    plan = json.loads((tmp_path/'pair-0.json').read_text())
-    epochs = {r['epochs'] for r in plan['recipes']}
-    rows = [json.loads(p.read_text()) for p in sorted((tmp_path/'back/ledger/gpu').iterdir())]
+    assert n > 2 and timed == ['dems_nano', 'vit_nano']
+    plan = json.loads((home/'pair-0.json').read_text())
+    epochs, rows = {r['epochs'] for r in plan['recipes']}, rows_in(home/'ledger/gpu')
     assert epochs == {2} == {r['epochs'] for r in rows}
     assert [r['recipe']['model'] for r in rows] == ['dems_nano', 'vit_nano']
-    for run in ('dems_nano-s0', 'vit_nano-s0'):
-        back = tmp_path/'back'/run
-        half, whole = (load_file(p/f) for p, f in
-                       ((back, 'model.half.safetensors'), (tmp_path/run, 'model.safetensors')))
-        assert all(t.dtype == torch.float16 for t in half.values())
-        assert all(torch.equal(half[k], whole[k].half()) for k in whole)
-        assert {'log.txt', 'history.csv', 'recipe.json'} <= {p.name for p in back.iterdir()}
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*') if p.is_file()}
     assert runs.main(flags) == 0
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*') if p.is_file()} == before
 
+    names = ['dems_nano-s0', 'ledger', 'vit_nano-s0']
+    assert sorted(p.name for p in back.iterdir()) == [f'{name}.tar' for name in names]
+    found = unpacked(back/'ledger.tar', tmp_path/'ledger')
+    assert 'pair-0.json' in found and rows_in(tmp_path/'ledger/ledger/gpu') == rows
+    found = unpacked(back/'vit_nano-s0.tar', tmp_path/'vit')
+    assert {f'vit_nano-s0/{name}' for name in ('log.txt', 'history.csv', 'recipe.json',
+                                               'result.json', 'model.half.safetensors')} <= found
+    assert 'vit_nano-s0/checkpoint.safetensors' not in found
+
+def test_weights_in_half_precision_load(tmp_path):
+    "As any model does, with what is noted beside it; also those with positions of their own."
+    flags = ['nano', *small, '--epochs', '1', '--seeds', '0', '--runs', str(tmp_path/'runs'),
+             '--out', str(tmp_path/'back')]
+    assert until_done(flags) == 1
+    unpacked(tmp_path/'back/nano-s0.tar', tmp_path/'new')
+    seen = sorted(p.name for p in (tmp_path/'new').iterdir())
+    assert seen == ['dems_nano-whole-s0', 'vit_nano-released-positions-s0', 'vit_nano-whole-s0']
+    for name in seen:
+        file = tmp_path/'new'/name/runs.half
+        tensors, _ = read_safetensors(file)
+        model, whole = load_model(file), load_model(tmp_path/'runs'/name)
+        assert all(t.dtype == torch.float16 for t in tensors.values())
+        assert model.notes['classes'] == whole.notes['classes'] and model.config == whole.config
+        assert model.notes['recipe'] == whole.notes['recipe'] and tensors.keys() == dict(
+            whole.state_dict()).keys()
+        for k, v in whole.state_dict().items(): assert torch.equal(tensors[k], v.half()), k
+        result = json.loads((tmp_path/'new'/name/'result.json').read_text())
+        data = recipe_dls(runs.Recipe(**result['recipe']), 'cpu')
+        again = evaluate(whole, data)
+        assert abs(again.loss - result['loss']) < 1e-5, 'not the model that was scored'
+        assert abs(evaluate(model, data).loss - result['loss']) < 1e-2
+        assert torch.equal(model.tokenizer.pos, whole.tokenizer.pos.half().float()) == (
+            'positions' in name)
+
+def test_released_positions_are_noise_and_stay(tmp_path):
+    "Also when the run was stopped; a second fit draws nothing."
+    r = runs.Recipe(model='vit_nano', n_train=100, holdout=20, bs=20, epochs=2, patch_size=8)
+    try:
+        runs.train(r, tmp_path, bar=False, device='cpu',
+                   cbs=[runs.ReleasedPositions(), battery.StopAt(1, 2)])
+    except runs.Interrupted: pass
+    learn = runs.train(r, tmp_path, bar=False, device='cpu', resume=True,
+                       cbs=[runs.ReleasedPositions()])
+    pos = load_model(tmp_path).tokenizer.pos
+    assert torch.equal(pos, learn.model.tokenizer.pos) and abs(pos.std() - .02) < .002
+    assert learn.model.config['positions'] == 'noise'
+
 def test_a_pair_that_does_not_fit_says_so(tmp_path):
     with pytest.raises(SystemExit, match='not one epoch of both fits'):
-        runs.main([*pair, '--out', str(tmp_path), '--minutes', '0'])
+        runs.main([*pair, '--runs', str(tmp_path), '--minutes', '0'])
+
+def test_each_call_but_the_first_starts_a_run_once_more(tmp_path, monkeypatch):
+    "Eighteen minutes in slices of eight are three calls, two of them resume."
+    monkeypatch.setattr(runs, 'time_training', lambda *a, **kw: dict(start=50., epoch=9.))
+    def epochs(calls):
+        made = runs.plan_pair(tmp_path/f'{calls}.json', 18, calls, lambda: 80., ('vit_nano',)*2,
+                              dict(seed=0), {})
+        return made[0].epochs
+    assert (epochs(1), epochs(3)) == (45, 40)               # .9*900/18, .9*800/18
 
 def test_nano_seed_by_seed(tmp_path):
-    flags = ['nano', *small, '--epochs', '2', '--seeds', '0', '--out', str(tmp_path)]
-    assert until_done(flags) == 1
-    rows = [json.loads(p.read_text()) for p in (tmp_path/'back/ledger/gpu').iterdir()]
-    assert sorted((r['recipe']['model'], r['stage']) for r in rows) == [
+    flags = ['nano', *small, '--epochs', '2', '--seeds', '0', '1', '--runs', str(tmp_path)]
+    assert until_done([*flags, '--out', str(tmp_path/'back')]) == 1
+    rows = rows_in(tmp_path/'ledger/gpu')
+    assert sorted((r['recipe']['model'], r['stage']) for r in rows if r['seed'] == 1) == [
         ('dems_nano', 'whole'), ('vit_nano', 'released-positions'), ('vit_nano', 'whole')]
-    by_stage = {r['stage']: r['loss'] for r in rows if r['recipe']['model'] == 'vit_nano'}
-    assert by_stage['whole'] != by_stage['released-positions']
+    of_vit = [r for r in rows if r['recipe']['model'] == 'vit_nano' and r['seed'] == 0]
+    by_stage = {r['stage']: r for r in of_vit}
+    assert by_stage['whole']['loss'] != by_stage['released-positions']['loss']
+    assert {k: r['config']['positions'] for k, r in by_stage.items()} == {
+        'whole': 'sincos', 'released-positions': 'noise'}
+    assert sorted(p.name for p in (tmp_path/'back').iterdir()) == [
+        'ledger.tar', 'nano-s0.tar', 'nano-s1.tar']
 
-def test_the_slice_counts_from_the_call(tmp_path):
-    "A call whose time is over before the first step trains nothing."
-    clock = Clock()
-    end = clock.now + 1
-    clock.now = 2.
+def test_no_run_is_begun_in_the_last_quarter_of_a_slice(tmp_path):
+    "A call whose time is nearly over trains nothing; one that is at work works to the end."
     recipe = runs.Recipe(n_train=100, epochs=1)
-    where = dict(device='cpu', root=None)
-    assert not runs.work([('r', 'whole', recipe, [])], tmp_path, end, where, clock)
+    where, clock = dict(device='cpu', root=None), Clock()
+    clock.now = 6.
+    assert not runs.work([('r', 'whole', recipe, [])], tmp_path, 6., 8., where, clock)
     assert not (tmp_path/'r').exists()
+
+class Killed(BaseException): pass
+
+def test_a_call_after_a_kill_goes_on(tmp_path, monkeypatch):
+    "Between weights and row, and between result and weights: the row comes last, nothing trains."
+    flags = ['nano', *small, '--epochs', '1', '--seeds', '0', '--runs', str(tmp_path), '--out',
+             str(tmp_path/'back')]
+    def dies(*args, **kwargs): raise Killed
+    for name in ('save_model', 'enter_run'):
+        with monkeypatch.context() as m:
+            m.setattr(runs, name, dies)
+            with pytest.raises(Killed): runs.main(flags)
+        run = tmp_path/'dems_nano-whole-s0'
+        assert (run/'result.json').exists() and not rows_in(tmp_path/'ledger/gpu')
+        assert (run/runs.half).exists() == (name == 'enter_run')
+    before = (run/'log.txt').read_bytes()
+    assert until_done(flags) == 1 and len(rows_in(tmp_path/'ledger/gpu')) == 3
+    assert (run/'log.txt').read_bytes() == before
+
+# ---- another machine
+def test_a_fresh_machine_goes_on_with_what_came_back(timed, tmp_path, monkeypatch):
+    "The plan stays, what is done is done, and what was under way goes on from its checkpoint."
+    first, back = [*pair, '--slice', '.01', '--runs', str(tmp_path/'a'), '--out',
+                   str(tmp_path/'back')], tmp_path/'back'
+    for _ in range(60):
+        assert runs.main(first, Clock(.1)) == 3
+        if (tmp_path/'a/vit_nano-s0/checkpoint.safetensors').exists(): break
+    found = unpacked(back/'vit_nano-s0.tar', tmp_path/'seen')
+    assert 'vit_nano-s0/checkpoint.safetensors' in found
+    assert 'vit_nano-s0/result.json' not in found
+    timed.clear()
+    trained, real = [], runs.train
+    monkeypatch.setattr(runs, 'train', lambda recipe, *args, **kwargs: trained.append(recipe.model)
+                        or real(recipe, *args, **kwargs))
+    home = tmp_path/'b'
+    assert runs.main([*pair, '--runs', str(home), '--out', str(tmp_path/'back_b'), '--given',
+                      str(back)]) == 0
+    assert timed == [] and trained == ['vit_nano']
+    assert 'resumed after epoch' in (home/'vit_nano-s0/log.txt').read_text()
+    assert (home/'pair-0.json').read_bytes() == (tmp_path/'a/pair-0.json').read_bytes()
+    assert [r['recipe']['model'] for r in rows_in(home/'ledger/gpu')] == ['dems_nano', 'vit_nano']
+    assert (tmp_path/'back_b/dems_nano-s0.tar').exists()
+    before = (home/'vit_nano-s0/log.txt').read_bytes()      # on a warm one the newer stays
+    runs.unpack(back, home)
+    assert (home/'vit_nano-s0/log.txt').read_bytes() == before
+
+def test_a_checkpoint_that_is_too_large_stays_and_the_run_begins_anew(timed, tmp_path, monkeypatch,
+                                                                      capsys):
+    monkeypatch.setattr(runs, 'most_bytes', 200_000)
+    flags = [*pair, '--slice', '.01', '--runs', str(tmp_path/'a'), '--out', str(tmp_path/'back')]
+    assert runs.main(flags, Clock(.1)) == 3
+    said = capsys.readouterr().out
+    assert re.search(r'dems_nano-s0.tar is left without dems_nano-s0/checkpoint.* MiB', said)
+    sizes = [p.stat().st_size for p in (tmp_path/'back').iterdir()]
+    assert len(sizes) == 2 and max(sizes) <= 200_000
+    monkeypatch.undo()
+    again = [*pair, '--runs', str(tmp_path/'b'), '--out', str(tmp_path/'back_b'), '--given',
+             str(tmp_path/'back')]
+    assert runs.main(again) == 0
+    assert {r['epochs'] for r in rows_in(tmp_path/'b/ledger/gpu')} == {2}
+
+def test_no_more_comes_back_than_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, 'most_together', 120_000)
+    packs = {}
+    for k in range(3):
+        (tmp_path/f'runs/{k}').mkdir(parents=True)
+        for name in ('log.txt', 'checkpoint.safetensors'):
+            (tmp_path/f'runs/{k}'/name).write_bytes(bytes(30_000 if name[0] == 'c' else 10))
+        packs[f'{k}'] = [f'{k}']
+    runs.pack(packs, tmp_path/'runs', tmp_path/'back')
+    assert sum(p.stat().st_size for p in (tmp_path/'back').iterdir()) <= 120_000
+    assert all('log.txt' in str(unpacked(p, tmp_path/p.stem)) for p in (tmp_path/'back').iterdir())
+    for what, seeds in (('pair', 4), ('nano', 8)):
+        with pytest.raises(SystemExit): runs.main([what, '--seeds', *map(str, range(seeds))])
 
 # ---- what is carried
 def test_the_list_of_wheels_is_whole():

@@ -158,11 +158,12 @@ def test_the_battery_runs_and_goes_on(fake_cuda, tmp_path):
 @pytest.mark.slow
 def test_the_pair_on_a_card_in_one_call(fake_cuda, tmp_path):
     flags = ('pair --models dems_nano vit_nano --dataset sample --n_train 130 --holdout 60 '
-             f'--batch_size 64 --minutes .5 --eager --out {tmp_path}').split()
+             f'--batch_size 64 --minutes .5 --eager --runs {tmp_path}/a --out {tmp_path}/b').split()
     said, status = dry(fake_cuda, 'runs.py', [*flags, '--slice', 5])
     assert status == [0]
-    back = sorted(p.name for p in (tmp_path/'back').iterdir())
-    assert back == ['dems_nano-s0', 'ledger', 'vit_nano-s0'] and said.count(': done') == 2
+    back = sorted(p.name for p in (tmp_path/'b').iterdir())
+    assert back == ['dems_nano-s0.tar', 'ledger.tar', 'vit_nano-s0.tar']
+    assert said.count(': done') == 2
 
 # ---- several cards
 @pytest.fixture
