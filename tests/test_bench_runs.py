@@ -1,5 +1,8 @@
 "The scripts of bench/, in small, on the CPU: plans, slices that go on, what is brought back."
-import importlib.util, json, pytest, re, sys, tarfile, time, torch, types, weakref
+import ast, importlib.util, io, json, os, pytest, re, shutil, subprocess, sys, tarfile, time, torch
+import types, weakref
+from importlib import metadata
+from packaging.requirements import Requirement
 from pathlib import Path
 from dems_nb.learner import evaluate, recipe_dls
 from dems_nb.weights import load_model, read_safetensors
@@ -374,7 +377,99 @@ def test_the_list_of_wheels_is_whole():
     for name in ('fastai', 'fastcore', 'fastdownload', 'fasttransform', 'plum-dispatch',
                  'beartype', 'fastprogress', 'safetensors', 'hypothesis', 'PyYAML'):
         assert re.search(rf"[' ]{name}\b", text), name
-    assert (root/'bench/wheels.sh').stat().st_mode & 0o111
+    pins = dict(re.findall(r"[' ]([\w-]+)==([\d.]+)", text))
+    assert {'fastai', 'fastcore', 'fasttransform', 'plum-dispatch', 'fastprogress'} <= pins.keys()
+    for name, version in pins.items():                      # what is installed says what it wants
+        if metadata.version(name) != version: continue
+        for wanted in map(Requirement, metadata.requires(name) or []):
+            pin = pins.get(wanted.name)
+            assert not pin or wanted.specifier.contains(pin), f'{name} {version}: {wanted}, {pin}'
+    for name in ('wheels', 'setup'): assert (root/f'bench/{name}.sh').stat().st_mode & 0o111
+
+def imported(code):
+    "The modules that a piece of Python imports when it begins."
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Import): yield from (a.name for a in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module: yield node.module
+
+def test_what_the_set_up_imports_exists():
+    code = re.findall(r"<<'PY'\n(.*?)\nPY\n", (root/'bench/setup.sh').read_text(), re.S)
+    names = {name for part in code for name in imported(part)}
+    assert {'torch', 'fastai', 'dems_nb.run', 'dems_nb.data'} <= names
+    for name in names: importlib.import_module(name)
+
+def test_the_tests_for_a_card_import_what_is_there():
+    "The package's own, the wheels, and what that machine has: jedi, say, is not among it."
+    there = {'torch', 'torchvision', 'numpy', 'scipy', 'pandas', 'matplotlib', 'PIL', 'filelock'}
+    carried = {'fastai', 'pytest', 'safetensors', 'hypothesis', 'yaml', 'fastcore'}
+    own = {'dems_nb', 'build', *(p.stem for p in (root/'tests').glob('*.py'))}
+    for path in [*battery.cuda_tests(), *(root/'bench').glob('*.py'), root/'tests/conftest.py',
+                 root/'tests/fake_cuda/build.py']:
+        names = {n.split('.')[0] for n in imported(path.read_text(encoding='utf-8'))}
+        assert names <= {*sys.stdlib_module_names, *there, *carried, *own}, path.name
+
+PYTHON = '''#!/bin/sh
+case "$*" in
+  *'pip download'*) to=$(echo "$*" | sed 's/.*--dest //; s/ .*//')
+                    touch "$to/some_thing-1-py3-none-any.whl";;
+  *'pip install'*) echo "$*" >> "$LOG";;
+  '-W ignore -'*) cat > /dev/null; echo 'ready: here';;
+  *) exec "$PYTHON" "$@";;
+esac
+'''
+@pytest.fixture
+def shell(tmp_path):
+    "Run a script of bench/ with a Python that fetches and installs nothing: status, what it said."
+    (tmp_path/'bin').mkdir()
+    (tmp_path/'bin/python3').write_text(PYTHON)
+    (tmp_path/'bin/python3').chmod(0o755)
+    def call(script, *args, **env):
+        env = {**os.environ, 'PATH': f'{tmp_path}/bin{os.pathsep}{os.environ["PATH"]}',
+               'PYTHON': sys.executable, 'LOG': str(tmp_path/'log'), **env}
+        done = subprocess.run(['bash', root/f'bench/{script}.sh', *map(str, args)], env=env,
+                              cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+    return call
+
+@pytest.fixture
+def cut(tmp_path):
+    "A packed folder in three parts, as the data come."
+    (tmp_path/'batches').mkdir()
+    (tmp_path/'batches/one').write_bytes(torch.randint(256, (5_000,), dtype=torch.uint8).numpy())
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode='w:xz') as tar: tar.add(tmp_path/'batches', 'batches')
+    packed = packed.getvalue()
+    (tmp_path/'parts').mkdir()
+    for k in range(3):
+        (tmp_path/f'parts/cifar10.tar.xz.0{k}').write_bytes(packed[k*2000:(k + 1)*2000])
+    return tmp_path/'parts'
+
+@pytest.mark.skipif(not shutil.which('bash'), reason='no bash')
+def test_data_come_over_in_parts_and_the_last_joins_them(tmp_path, shell, cut):
+    status, said = shell('wheels', 'carry', cut, PIECE='2500')
+    assert status == 0, said
+    trips = sorted((tmp_path/'carry').iterdir())
+    assert [t.name for t in trips] == ['1', '2', '3']       # each folder can replace the others
+    assert [sorted(p.name for p in t.iterdir()) for t in trips] == [
+        ['piece.00', 'sums'], ['piece.01', 'sums'],
+        ['piece.02', 'some_thing-1-py3-none-any.whl', 'sums']]
+    for k in (3, 1):
+        status, said = shell('setup', trips[k - 1], 'store', 'data')
+        assert status == 3 and 'piece.01' in said and not (tmp_path/'log').exists()
+    status, said = shell('setup', trips[1], 'store', 'data')
+    assert status == 0 and 'ready' in said, said
+    assert (tmp_path/'data/batches/one').read_bytes() == (tmp_path/'batches/one').read_bytes()
+    assert 'store/some_thing-1-py3-none-any.whl' in (tmp_path/'log').read_text()
+    (tmp_path/'store/piece.00').write_bytes(b'?')           # a part that broke on the way
+    status, said = shell('setup', trips[1], 'store', 'data')
+    assert status == 3 and 'piece.00' in said
+
+@pytest.mark.skipif(not shutil.which('bash'), reason='no bash')
+def test_what_travels_together_is_held_against_the_limit(tmp_path, shell, cut):
+    "The checkout, of more than a MiB, counts too."
+    if not (root/'.git').exists(): pytest.skip('not a git checkout')
+    status, said = shell('wheels', 'carry', cut, LIMIT_MIB='1')
+    assert status == 1 and 'over 1 MiB' in said, said
 
 def test_a_time_box_counts_from_the_call(tmp_path, monkeypatch):
     "What was spent on timing is not there for epochs."
