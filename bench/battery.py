@@ -10,7 +10,8 @@ end, compiled), `tests` (those marked cuda, with Ti only; stopped after four min
 written into the file as soon as it is done, and the same command goes on with the parts that are
 not there: what failed is noted under `failed`, and tried again. After `--minutes` no new part is
 begun: exit status 3 says that the same command should be given again, 1 that a part failed, 0 that
-all is there. At the end it prints what was wanted beside what was measured.
+all is there. The file must stay between the commands; it is all that is to come back. At the end
+it prints what was wanted beside what was measured.
 """
 import argparse, contextlib, gc, io, json, os, re, signal, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
