@@ -98,6 +98,7 @@ def restore_state(
     learn:Learner, # about to fit, with an `EpochLog`
     tensors:dict, # what `state_tensors` gave
     notes:dict, # what `state_notes` gave
+    keep:tuple=(), # the optimizer's settings that are the learner's, such as weight_decay
 ):
     "Put a learner where the checkpoint was, or raise `ValueError` and change nothing."
     model = bare_model(learn.model)
@@ -111,7 +112,8 @@ def restore_state(
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith('model.')})
     groups = []
     for settings, group in zip(notes['groups'], own):
-        groups.append({**settings, 'betas': tuple(settings['betas']), 'params': group['params']})
+        groups.append({**settings, 'betas': tuple(settings['betas']), 'params': group['params'],
+                       **{k: group[k] for k in keep if k in group}})
     learn.opt.opt.load_state_dict(dict(state=state, param_groups=groups))
     if notes['scaler'] and learn.scaler: learn.scaler.load_state_dict(notes['scaler'])
     recorder, device = learn.recorder, learn.dls.device
@@ -192,9 +194,10 @@ def _check_notes(path, tensors, notes):
         number = isinstance(value, Real)
         if not isinstance(value, kind) or number and not 0 <= value < 2**53:
             raise ValueError(f'{path} says {name} is {str(value)[:40]}: begin anew')
-    commits = notes.get('commits', [])
-    if not isinstance(commits, list) or any(not isinstance(c, (str, type(None))) for c in commits):
-        raise ValueError(f'{path} names no commits but {str(commits)[:40]}: begin anew')
+    for name in _noted:
+        noted = notes.get(name, [])
+        if not isinstance(noted, list) or any(not isinstance(c, (str, type(None))) for c in noted):
+            raise ValueError(f'{path} names no {name} but {str(noted)[:40]}: begin anew')
     groups = [g for g in notes['groups'] if isinstance(g, dict) and 'betas' in g]
     ok = len(groups) == len(notes['groups']) and all(map(_plain, notes['lrs']))
     ok = ok and all(_is_setting(k, v) for g in groups for k, v in g.items())
@@ -208,6 +211,7 @@ def _check_notes(path, tensors, notes):
 # %% ../nbs/09_run.ipynb #8515fc73
 _owned = ('recipe.json', 'environment.json', 'history.csv', 'log.txt', 'checkpoint.safetensors',
           'checkpoint.previous.safetensors', 'model.safetensors', 'result.json')
+_worth_keeping = tuple(n for n in _owned if n == 'result.json' or n.endswith('.safetensors'))
 _marker, _lock, _holder, _new = ('dems_run.json', '.dems_run.lock', '.dems_run.holder',
                                  '.dems_run.new')
 
@@ -224,6 +228,7 @@ class RunFolder:
         self.lock = None
         self.made = False # the folder is new, and goes again if the run is refused
         self.new_lock = False # so is the file of the lock
+        self.done = False # the run is finished, and no step is left
         self.replaces = False # another run is there, until the first checkpoint
         self.begun = False
 
@@ -300,7 +305,7 @@ def check(self:RunFolder,
         raise FileExistsError(f'{self.home} holds {", ".join(present)}, which no run of this kit '
                               'wrote: give the run a folder of its own')
     if not resume:
-        if not overwrite and any(n in present for n in ('checkpoint.safetensors', 'result.json')):
+        if not overwrite and any(n in present for n in _worth_keeping):
             raise FileExistsError(f'{self.home} already holds a run: give resume=True to go on '
                                   'with it, overwrite=True to begin anew in its place, or another '
                                   'folder')
@@ -311,23 +316,51 @@ def check(self:RunFolder,
         raise FileExistsError(f'{self.home} holds a run, and {path} is of another: give '
                               'resume=True to go on with the one that is there, or a folder '
                               'without a run')
-    if resume is True and not path.exists(): return                       # nothing there yet: begin
+    if resume is True and not path.exists(): return self.check_left(present, overwrite)
     tensors, notes = read_checkpoint(path)
     _check_notes(path, tensors, notes)
-    own = json.loads(recipe.to_json())
-    was = notes['recipe']
+    own, was = json.loads(recipe.to_json()), notes['recipe']
     named = [*own, *(k for k in was if k not in own)]                     # an option that was on
     changed = [f'{k} was {was.get(k, "off")!r} and is {own.get(k, "off")!r}' for k in named
                if was.get(k) != own.get(k)]
     if changed and not allow_changes:
         raise ValueError(f'the run in {self.home} was begun with another recipe: '
-                         f'{"; ".join(changed)}. Give the '
-                         'same one, another folder, or allow_changes=True')
-    done = self.finished == (own, len(notes['rows'])) # nothing is left to do
-    if done: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}
+                         f'{"; ".join(changed)}. Give the same one, another folder, or '
+                         'allow_changes=True')
+    _check_changes(own, was, notes)
+    self.done = self.finished == (own, len(notes['rows'])) # nothing is left to do
+    if self.done: notes = {**notes, 'epoch': recipe.epochs, 'step': 0}
     self.saved, self.source = (tensors, notes), path
 
 # %% ../nbs/09_run.ipynb #4a26725f
+@patch
+def check_left(self:RunFolder,
+    present:list, # names of what is there of a run
+    overwrite:bool, # as in `open_folder`
+):
+    "Where there is no checkpoint to go on from: refuse to begin in place of what a run left."
+    older = previous_checkpoint(self.checkpoint)
+    left = [name for name in _worth_keeping if name in present]
+    self.replaces = bool(left)
+    if not left or overwrite: return
+    how = f'resume={str(older)!r} goes on from the older one, ' if older.name in left else ''
+    raise FileExistsError(f'{self.home} holds {", ".join(left)} of a run, and no '
+                          f'{self.checkpoint.name} to go on from: {how}overwrite=True begins anew '
+                          'in its place, or give another folder')
+
+def _check_changes(now, was, notes):
+    "Raise `ValueError` for changes of a recipe that the weights of a checkpoint cannot take."
+    own = notes['config'].get('patch_sizes') or [None]
+    for name, also in (('model', None), ('patch_size', own[0])):
+        if now[name] not in (was.get(name), also):
+            raise ValueError(f'{name} is {now[name]!r} and the run in the folder was begun with '
+                             f'{was.get(name)!r}: weights of one model do not go on as another; '
+                             'give the run a folder of its own')
+    if notes['epoch'] > now['epochs']:
+        raise ValueError(f'epochs is {now["epochs"]} and the run in the folder has done '
+                         f'{notes["epoch"]}: give as many, or another folder')
+
+# %% ../nbs/09_run.ipynb #4a26725a
 @patch
 def begin(self:RunFolder,
     recipe:Recipe, # of the run
@@ -335,6 +368,7 @@ def begin(self:RunFolder,
 ):
     "Write what is known before the first step."
     self.begun = True
+    self.save_older()
     _remove_new(self.home)                                                # left by a kill
     if self.replaces:
         self.path = self.home/_new
@@ -345,10 +379,21 @@ def begin(self:RunFolder,
     about = dict(kind='a run of dems_nb', files=_owned)
     write_atomic(self.home/_marker, json.dumps(about, indent=1).encode())
     write_atomic(self.path/'recipe.json', recipe.to_json().encode())
-    write_atomic(self.path/'environment.json', json.dumps(environment(device), indent=1).encode())
+    if not self.done:
+        about = json.dumps(environment(device), indent=1)
+        write_atomic(self.path/'environment.json', about.encode())
     if self.saved:
         self.say(f'resumed after epoch {self.saved[1]["epoch"]}, step {self.saved[1]["step"]}')
     elif self.path == self.home: (self.path/'log.txt').write_text('', encoding='utf-8')
+
+# %% ../nbs/09_run.ipynb #4a26725b
+@patch
+def save_older(self:RunFolder):
+    "Let the checkpoint that is gone on from take the place of a newer one that cannot be read."
+    older = previous_checkpoint(self.home/'checkpoint.safetensors')
+    if self.source is None or not older.exists() or not older.samefile(self.source): return
+    try: read_checkpoint(self.home/'checkpoint.safetensors')
+    except (OSError, ValueError): os.replace(older, self.home/'checkpoint.safetensors')
 
 @patch
 def save(self:RunFolder,
@@ -396,12 +441,14 @@ def finish(self:RunFolder,
     save_model(learn.model, self.path/'model.safetensors',
                classes=getattr(learn.dls, 'vocab', None),
                picture=rule and rule.fit, recipe=recipe.to_json())
+    if self.done: return                                 # what it says was so when it was trained
     write_atomic(self.path/'result.json', json.dumps(result, indent=1).encode())
 
 class NoFolder:
     "The twin of a `RunFolder` for a run that writes nothing."
     home = Path('.')
     saved = source = None
+    done = False
     begin = save = say = history = finish = close = noop
 
 # %% ../nbs/09_run.ipynb #0045e108
@@ -428,7 +475,7 @@ def open_folder(
     if rank_distrib():                                                    # the first process writes
         if resume: folder.check(recipe, resume, overwrite, allow_changes)
         reader = NoFolder()
-        reader.saved, reader.source = folder.saved, folder.source
+        reader.saved, reader.source, reader.done = folder.saved, folder.source, folder.done
         return reader
     folder.acquire()
     try: folder.check(recipe, resume, overwrite, allow_changes)
@@ -465,7 +512,7 @@ class Checkpoint(Callback):
         self.began = self.last = time.perf_counter()
         self.done = self.written = None
         if self.saved is None: return
-        try: restore_state(self.learn, *self.saved)
+        try: restore_state(self.learn, *self.saved, self.changed_settings())
         except ValueError as e: raise ValueError(f'{self.folder.source}: {e}') from None
         self.position = self.saved[1]
         self.saved = None                                                 # it is used once
@@ -484,6 +531,13 @@ class Checkpoint(Callback):
         with suppress(CancelFitException): self.save(*self.done)  # `problem` says why
 
 # %% ../nbs/09_run.ipynb #21fb4019
+@patch
+def changed_settings(self:Checkpoint) -> list: # names as the optimizer's groups have them
+    "The optimizer's settings that the recipe has otherwise than the checkpoint's."
+    was, now = self.saved[1]['recipe'], json.loads(self.recipe.to_json())
+    names = dict(wd='weight_decay', eps='eps', betas='betas')
+    return [name for field, name in names.items() if was.get(field) != now[field]]
+
 @patch
 def save_if_due(self:Checkpoint,
     epoch:int, # epochs done
@@ -507,7 +561,8 @@ def save(self:Checkpoint,
     if self.written == (epoch, step): return
     self.last = time.perf_counter()
     tensors = state_tensors(self.learn)
-    if not all(t.isfinite().all() for t in tensors.values()):
+    waits = 'grad.' if self.learn.scaler else ' '   # such a gradient's step is left out if infinite
+    if not all(t.isfinite().all() for k, t in tensors.items() if not k.startswith(waits)):
         under_way = epoch if step else epoch - 1
         self.learn.epoch_log.problem = why_not_finite(self.learn, self.recipe, under_way)
         raise CancelFitException
@@ -608,6 +663,12 @@ def _given_commit():
     raise ValueError(f'$DEMS_COMMIT is {said[:60]!r}: give 7 to 40 hexadecimal digits, and + after '
                      'them if files were changed')
 
+def _device_name(device):
+    "A GPU by its model, other devices by their kind."
+    if torch.device(device).type == 'cuda': return torch.cuda.get_device_name(device)
+    return str(device)
+
+# %% ../nbs/09_run.ipynb #ca8f9d7a
 def environment(
     device='cpu', # where the training runs
 ) -> dict: # device, threads, versions, commit
@@ -615,8 +676,7 @@ def environment(
     names = ('torch', 'torchvision', 'fastai', 'fastcore')
     versions = dict(python=platform.python_version(), dems_nb=__version__)
     versions |= {n: importlib.metadata.version(n) for n in names}
-    gpu = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else None
-    return dict(device=gpu or str(device), processes=max(num_distrib(), 1),
+    return dict(device=_device_name(device), processes=max(num_distrib(), 1),
                 threads=torch.get_num_threads(),
                 commit=_commit(), machine=platform.machine(), system=platform.system(),
                 versions=versions)
@@ -645,8 +705,10 @@ def run_result(
     scored = 'given data' if 'dls' in learn.given else 'holdout' if recipe.holdout else 'test'
     note = f'best on {scored}, chosen by the very score'
     ran_on = environment(dls.device)
-    commits = getattr(learn, 'commits', [ran_on['commit']])              # from the start on
-    ran_on['commit'] = ' then '.join(map(str, commits)) if any(commits) else None
+    ran_on['precision'] = chosen_precision(recipe, dls.device)
+    for name in ('commit', 'device', 'precision'):                       # from the start on
+        each = getattr(learn, f'{name}s', [ran_on[name]])
+        ran_on[name] = ' then '.join(map(str, each)) if any(each) else None
     return dict(schema=1, recipe=recipe.to_dict(), recipe_hash=recipe.hash, given=learn.given,
                 callbacks=learn.callbacks, pretrained=learn.pretrained,
                 data={**_data_notes(dls), 'n_scored': score.n}, seed=recipe.seed,
@@ -654,8 +716,7 @@ def run_result(
                 accuracy=score.accuracy, interval=score.interval, loss=score.loss, scored_on=scored,
                 best=dict(accuracy=best['accuracy'], epoch=best['epoch'], note=note),
                 images_seen=learn.images_seen, seconds=round(learn.seconds, 1),
-                precision=chosen_precision(recipe, dls.device), params=cost['trained'],
-                macs=cost['macs'],
+                params=cost['trained'], macs=cost['macs'],
                 config=bare_model(learn.model).config, **ran_on)
 
 # %% ../nbs/09_run.ipynb #6e0b25b8
@@ -709,7 +770,9 @@ def _check_architecture(recipe, model, dls):
 def _starting_model(recipe, dls, model, pretrained, saved):
     "The model a run begins with, None for a fresh one, and what to note of where it came from."
     rates = dict(drop_path=recipe.drop_path, attn_drop=recipe.attn_drop)
-    if saved: return build_model({**saved[1]['config'], **rates}), saved[1].get('pretrained')
+    if saved:                            # the model's own rates, which may be others, go on as well
+        rates = {k: rate for k, rate in rates.items() if saved[1]['recipe'].get(k) != rate}
+        return build_model({**saved[1]['config'], **rates}), saved[1].get('pretrained')
     if pretrained is None: return model, None
     if model is not None:
         raise ValueError('both a model and pretrained weights are given: give one of them')
@@ -752,9 +815,10 @@ def train(
         model, source = _starting_model(recipe, dls, model, pretrained, folder.saved)
         if num_distrib() > 1: dls = _share(dls)
         learn = make_learner(recipe, dls, model, path=folder.home, device=device, cbs=cbs)
-        learn.given = given
-        learn.callbacks = [type(c).__name__ for c in cbs]
         learn.pretrained = source
+        _note(learn, folder, given=given, callbacks=[type(c).__name__ for c in cbs],
+              commits=[_commit()], devices=[_device_name(dls.device)],
+              precisions=[chosen_precision(recipe, dls.device)])
         _fit(learn, recipe, folder, bar, save_every)
         learn.evaluation = evaluate(learn.model, learn.dls)
         if out and rank_distrib() == 0: folder.finish(learn, recipe, run_result(recipe, learn))
@@ -764,22 +828,24 @@ def train(
     return learn
 
 # %% ../nbs/09_run.ipynb #deff1898
-def _commits(saved):
-    "The commits that a run was trained from, each once: those before a stop, then this one."
-    before = saved[1].get('commits', []) if saved else []
-    if before and saved[1]['epoch'] == saved[1]['recipe']['epochs']: return before  # it is done
-    now = _commit()
-    return before if now in before else [*before, now]
+_noted = 'given', 'callbacks', 'commits', 'devices', 'precisions'  # of all parts of a run
+
+def _note(learn, folder, **now):
+    "Note of a learner what is so in all parts of its run, each once: before a stop, then now."
+    for name, values in now.items():
+        before = folder.saved[1].get(name) if folder.saved else None
+        if before is None or not folder.done:
+            before = [*(before or []), *(v for v in values if v not in (before or []))]
+        setattr(learn, name, before)
 
 def _fit(learn, recipe, folder, bar, save_every):
     "The part of `train` that may be interrupted."
     log = EpochLog(folder, recipe, show=not bar)
     run_callbacks = [log]
     checkpoint = None
-    learn.commits = _commits(folder.saved)
     if not isinstance(folder, NoFolder) or rank_distrib():
         notes = dict(data=_data_notes(learn.dls), pretrained=learn.pretrained,
-                     commits=learn.commits)
+                     **{name: getattr(learn, name) for name in _noted})
         checkpoint = Checkpoint(folder, recipe, save_every, **notes)
         run_callbacks.append(checkpoint)
     if num_distrib() > 1: run_callbacks.append(_averaged(learn.dls.device))

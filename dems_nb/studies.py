@@ -636,12 +636,13 @@ def _in_another_process(run, out, root, threads, runs, say, children):
     return ok
 
 # %% ../nbs/18_studies.ipynb #76a009bb
-def _refuse_two_sizes(name, images, rows, out):
+def _refuse_two_sizes(name, rows, out, images, seeds=3):
     "Raise `ValueError` if a study is asked for at another size than the ledger has it."
     if name == 'budget':
         raise ValueError('budget is about how many images are seen, and has no other size: leave '
                          'images out')
-    own = _rows_of(studies[name](rows, images=images), rows)
+    seeds = max([seeds, *(r['seed'] + 1 for r in rows if r['study'] == name)])
+    own = _rows_of(studies[name](rows, images=images, seeds=seeds), rows)
     other = [r for r in rows if r['study'] == name and r not in own]
     if other:
         raise ValueError(f'{out} has {len(other)} runs of {name} at another size: give this one a '
@@ -694,7 +695,7 @@ def run_study(
         while True:
             rows = read_ledger(out)
             planned = studies[n](rows, **changes)
-            if 'images' in changes: _refuse_two_sizes(n, changes['images'], rows, out)
+            if 'images' in changes: _refuse_two_sizes(n, rows, out, **changes)
             if not planned and not failed:
                 first = 'data_efficiency' if n == 'ablations' else 'positions'
                 raise ValueError(f'{n} has nothing to run yet: it takes the learning rate that '

@@ -171,9 +171,10 @@ def _build(config, tensors):
     return model.eval()
 
 # %% ../nbs/04_weights.ipynb #92c96a50
-def _json(text, what):
+def _json(text, what, most=10**6):
     "What a metadata string of JSON holds, or a `ValueError`."
-    try: return json.loads(text) if len(text) < 10**6 else None
+    if len(text) > most: raise ValueError(f'its {what} has {len(text):,} characters')
+    try: return json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError(f'its {what} is not readable; save it again') from None
 
@@ -181,12 +182,13 @@ def _read_model(path):
     "The model in a file of `save_model`, or in a checkpoint of a run, with its `.notes`."
     tensors, meta = read_safetensors(path)
     sha = meta.pop('sha256', None)
-    if 'notes' in meta and sha:  # a checkpoint, which `resume` reads as a whole
-        notes = _json(meta['notes'], 'notes')
+    if 'notes' in meta and 'config' not in meta and sha:  # a checkpoint, which `resume` reads whole
+        notes = _json(meta['notes'], 'notes', 10**8)      # a learning rate a step is among them
         same = digest(tensors, notes) == sha
         kinds = ('config', 'recipe') if isinstance(notes, dict) else ()
         meta = {k: json.dumps(notes[k]) for k in kinds if k in notes}
-        tensors = {k[6:]: v for k, v in tensors.items() if k.startswith('model.')}
+        tensors = {k.partition('.')[2]: v for part in ('model.', 'ema.')  # averages, if there are
+                   for k, v in tensors.items() if k.startswith(part)}
     else: same = sha in (None, digest(tensors, meta))  # files from before the checksum have none
     if not same:
         raise ValueError('it was changed or damaged after it was written: take another copy')
@@ -400,7 +402,7 @@ def _refit_embeds(state, factor, in_chans):
         old = w.shape[axis]
         if in_chans == 1 and old > 1: w = w.mean(0, True) if depthwise else w.sum(1, True)
         elif in_chans != old:
-            w = w.index_select(axis, torch.arange(in_chans) % old)
+            w = w.index_select(axis, torch.arange(in_chans, device=w.device) % old)
             if not depthwise: w = w*old/in_chans
         state[name] = w
     return state

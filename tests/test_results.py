@@ -397,6 +397,18 @@ def test_a_ledger_has_a_study_at_one_size(monkeypatch):
         S.run_study(['budget'], ledger, images=24_000)
     assert S.run_study(['cifar10'], ledger, images=240_000, seeds=1) == []      # it is all there
 
+def test_a_ledger_may_have_more_seeds_of_a_study(monkeypatch):
+    rows = R.read_ledger(ledger)
+    def next_seed(r):
+        recipe = dict(r['recipe'], seed=3)
+        return dict(r, seed=3, recipe=recipe, recipe_hash=R.recipe_hash(recipe))
+    more = [next_seed(r) for r in rows
+            if r['study'] == 'cifar10' and r['stage'] != 'tune' and r['seed'] == 0]
+    monkeypatch.setattr(S, 'read_ledger', lambda out: rows + more)
+    monkeypatch.setattr(S, 'run_plans', lambda *a: pytest.fail('something was run'))
+    for seeds in ({}, dict(seeds=1), dict(seeds=4)):
+        assert more and S.run_study(['cifar10'], ledger, images=240_000, **seeds) == []
+
 def test_a_variant_has_the_recipes_dropout():
     recipe = Recipe.pretrain('dems_nano', 'cifar10', 10, 50)
     base, changed = (S.make_variant(v, recipe, 10, 3) for v in ('base', 'pos_noise'))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from safetensors.torch import save
 from dems_nb import learner as L, run as R
-from dems_nb.weights import load_model, read_safetensors, start_from
+from dems_nb.weights import load_model, read_safetensors, start_from, write_atomic
 from marks import weekly
 
 root = Path(__file__).parent.parent
@@ -126,12 +126,35 @@ def test_float16_and_its_scaler(tmp_path):
     go(tmp_path/'s', r, resume=True, cbs=[Overflow()])
     assert_same_run(tmp_path/'whole', tmp_path/'s')
 
+def test_gradients_that_overflow_and_wait_are_no_end_of_a_float16_run(tmp_path):
+    r = replace(recipe, precision='fp16', n_train=40, holdout=20, bs=8, accumulate=2)
+    class Overflow(R.Callback):  # in a batch that is the first of a step's two
+        order = 30
+        def before_backward(self):
+            if (self.epoch, self.iter) == (0, 2): self.learn.loss_grad = self.loss_grad*float('inf')
+    go(tmp_path/'whole', r, cbs=[Overflow()])
+    with pytest.raises(R.Interrupted):
+        go(tmp_path/'s', r, cbs=[Overflow(), At(0, 2, raise_signal(signal.SIGINT))])
+    go(tmp_path/'s', r, resume=True, cbs=[Overflow()])
+    assert_same_run(tmp_path/'whole', tmp_path/'s')
+
+def test_the_older_checkpoint_stays_if_the_first_save_after_it_fails(tmp_path, whole, monkeypatch):
+    path = stopped_late(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with monkeypatch.context() as m:
+        def full(*args): raise OSError(errno.ENOSPC, 'No space left on device')
+        m.setattr(R, 'write_atomic', lambda p, data: full() if p == path else write_atomic(p, data))
+        with pytest.raises(OSError, match='No space'):
+            go(tmp_path, resume=R.previous_checkpoint(path), save_every=0.)
+    go(tmp_path, resume=True)
+    assert_same_run(whole, tmp_path)
+
 def test_what_is_not_restored_would_show(tmp_path, whole, monkeypatch):
     "The comparison can fail: forget the optimizer's averages, and the runs differ."
     real = R.restore_state
-    def forgetful(learn, tensors, notes):
+    def forgetful(learn, tensors, *args):
         real(learn, {k: (torch.zeros_like(v) if k.endswith('exp_avg') else v)
-                     for k, v in tensors.items()}, notes)
+                     for k, v in tensors.items()}, *args)
     with pytest.raises(R.Interrupted): go(tmp_path, cbs=[At(1, 3, raise_signal(signal.SIGINT))])
     monkeypatch.setattr(R, 'restore_state', forgetful)
     go(tmp_path, resume=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from fastai.callback.tracker import EarlyStoppingCallback
 from dems_nb import learner as L, run as R
-from dems_nb.weights import load_model, read_safetensors, save_model
+from dems_nb.weights import load_model, read_safetensors, save_model, start_from
 
 root = Path(__file__).parent.parent
 tiny = L.Recipe(n_train=160, holdout=100, bs=32, epochs=2, patch_size=8, precision='fp32')
@@ -163,6 +163,94 @@ def test_a_run_names_every_commit_it_was_trained_from(tmp_path, monkeypatch):
     with pytest.raises(R.Interrupted): at('b', cbs=[Do(1, 2, stop)])
     assert at('a') == 'a then b'
     assert at('c') == 'a then b'                          # it scored, and trained nothing
+
+def test_a_longer_run_names_the_commit_of_what_was_added(tmp_path, monkeypatch):
+    monkeypatch.setattr(R, '_commit', lambda: 'a')
+    go(tmp_path)
+    monkeypatch.setattr(R, '_commit', lambda: 'b')
+    go(tmp_path, replace(tiny, epochs=3), resume=True, allow_changes=True)
+    result = json.loads((tmp_path/'result.json').read_text())
+    assert (result['commit'], result['epochs']) == ('a then b', 3)
+    with pytest.raises(ValueError, match='epochs is 2 and the run in the folder has done 3'):
+        go(tmp_path, resume=True, allow_changes=True)
+
+def test_a_run_names_every_device_and_precision_it_was_trained_in(tmp_path, monkeypatch):
+    def on(device, recipe=tiny, **kw):
+        monkeypatch.setattr(R, '_device_name', lambda _: device)
+        go(tmp_path, recipe, resume=True, **kw)
+        result = json.loads((tmp_path/'result.json').read_text())
+        return result['device'], result['precision']
+    with pytest.raises(R.Interrupted): on('one', cbs=[Do(0, 2, stop)])
+    other = replace(tiny, precision='bf16')
+    assert on('another', other, allow_changes=True) == ('one then another', 'fp32 then bf16')
+    before = contents(tmp_path)
+    on('a third', other)                                  # it scored, and trained nothing
+    after = contents(tmp_path)
+    assert before['environment.json'] == after['environment.json']
+    assert before['result.json'] == after['result.json']
+
+def test_what_a_run_was_given_is_told_though_it_was_stopped(tmp_path):
+    model = load_model('bundled')
+    small = replace(tiny, patch_size=4)
+    with pytest.raises(R.Interrupted): go(tmp_path, small, model=model, cbs=[Do(0, 2, stop)])
+    go(tmp_path, small, resume=True, cbs=[EarlyStoppingCallback(monitor='accuracy', patience=9)])
+    for _ in range(2):
+        result = json.loads((tmp_path/'result.json').read_text())
+        assert result['given'] == ['model']
+        assert result['callbacks'] == ['Do', 'EarlyStoppingCallback']
+        go(tmp_path, small, resume=True)                  # it scores, and is given nothing
+
+@pytest.mark.parametrize('again', [True, False])
+def test_the_rates_of_a_model_that_was_given_go_on(tmp_path, again):
+    def model(): return start_from('bundled', 10, 32, say=lambda line: None)
+    recipe = L.Recipe.finetune('dems_nano', 'sample', epochs=2, bs=32, n_train=160, holdout=100)
+    assert recipe.drop_path > 0 == model().config['drop_path']
+    whole = go(tmp_path/'whole', recipe, model=model())
+    with pytest.raises(R.Interrupted):
+        go(tmp_path/'s', recipe, model=model(), cbs=[Do(1, 2, stop)])
+    learn = go(tmp_path/'s', recipe, resume=True, **(dict(model=model()) if again else {}))
+    assert torch.equal(weights(learn), weights(whole))
+    assert json.loads((tmp_path/'s/result.json').read_text())['config']['drop_path'] == 0
+
+@pytest.mark.parametrize('change', [dict(wd=.3), dict(eps=1e-3), dict(betas=(.5, .6))], ids=str)
+def test_a_changed_setting_of_the_optimizer_is_what_goes_on(tmp_path, change):
+    recipe = replace(tiny, schedule='paper', warmup=0)
+    with pytest.raises(R.Interrupted): go(tmp_path, recipe, cbs=[Do(1, 2, stop)])
+    seen = []
+    def look(learn): seen.extend(learn.opt.opt.param_groups)
+    go(tmp_path, replace(recipe, **change), resume=True, allow_changes=True, cbs=[Do(1, 3, look)])
+    (name, value), = change.items()
+    own = 'weight_decay' if name == 'wd' else name
+    assert seen and {g[own] for g in seen} == {value}
+
+@pytest.mark.parametrize('change', [dict(model='vit_nano'), dict(patch_size=4)], ids=str)
+def test_weights_do_not_go_on_as_another_model(tmp_path, change):
+    with pytest.raises(R.Interrupted): go(tmp_path, cbs=[Do(1, 2, stop)])
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=f'{next(iter(change))} is .* do not go on as another'):
+        go(tmp_path, replace(tiny, **change), resume=True, allow_changes=True)
+    assert contents(tmp_path) == before
+
+@pytest.mark.parametrize('gone', [['checkpoint.previous.safetensors'], []], ids=str)
+def test_a_run_without_its_checkpoint_is_not_begun_anew_by_resuming(tmp_path, done, gone):
+    import shutil
+    shutil.copytree(done, tmp_path/'run')
+    (tmp_path/'run/checkpoint.safetensors').rename(tmp_path/'run/checkpoint.previous.safetensors')
+    for name in gone: (tmp_path/'run'/name).unlink()
+    before = contents(tmp_path/'run')
+    for recipe in (tiny, replace(tiny, seed=1)):
+        with pytest.raises(FileExistsError) as e: go(tmp_path/'run', recipe, resume=True)
+        assert 'result.json' in str(e.value) and ('goes on from the older one' in str(e.value)) == (
+            not gone)
+    assert contents(tmp_path/'run') == before
+    with pytest.raises(RuntimeError, match='boom'):       # and is kept until there is a checkpoint
+        go(tmp_path/'run', resume=True, overwrite=True, cbs=[Do(0, 0, fail)])
+    assert contents(tmp_path/'run') == before
+    go(tmp_path/'run', resume=True, overwrite=True)
+    (tmp_path/'run/result.json').unlink()
+    for name in gone: (tmp_path/'run/checkpoint.safetensors').unlink()
+    if gone:
+        with pytest.raises(FileExistsError, match='already holds a run'): go(tmp_path/'run')
 
 @pytest.fixture
 def commit_without_git(tmp_path, monkeypatch):

@@ -464,3 +464,38 @@ def test_from_colour_to_grey_the_plain_kernels_are_summed():
     back = W.start_from(create_model('dems_tiny', 3, depth=2, mix_before=(1, 2)), 3, in_chans=1)
     assert back.eval()(x).shape == (2, 3)
     assert W.start_from(old, 3, in_chans=4).eval()(torch.rand(1, 4, 32, 32)).shape == (1, 3)
+
+# checkpoints
+
+def checkpoint(folder, **options):
+    from dems_nb import learner as L, run as R
+    recipe = L.Recipe(n_train=160, holdout=100, bs=32, epochs=1, patch_size=8, **options)
+    learn = R.train(recipe, folder, device='cpu', bar=False)
+    return learn, folder/'checkpoint.safetensors'
+
+def test_a_checkpoint_after_many_steps_is_a_model(tmp_path):
+    from dems_nb import run as R
+    learn, path = checkpoint(tmp_path)
+    tensors, notes = R.read_checkpoint(path)
+    notes['lrs'] = [.0012345678901234567]*60_000                      # of 300 epochs of CIFAR-10
+    R.write_checkpoint(path, tensors, notes)
+    state = W.load_model(path).state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in learn.model.state_dict().items())
+
+def test_a_checkpoint_gives_the_averages_that_were_scored(tmp_path):
+    learn, path = checkpoint(tmp_path, ema=.9)
+    tensors, _ = W.read_safetensors(path)
+    state = W.load_model(path).state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in learn.model.state_dict().items())
+    assert not all(torch.equal(tensors[f'model.{k}'], v) for k, v in state.items())
+
+@pytest.mark.parametrize('said', ['trained on Tuesday', '{"a": 1}'])
+def test_notes_of_ones_own_may_be_called_notes(model, tmp_path, said):
+    assert W.load_model(W.save_model(model, tmp_path/'m', notes=said)).notes['notes'] == said
+
+def test_a_model_that_lies_elsewhere_takes_other_channels(model):
+    "A device without numbers shows that the indices lie where the weights do."
+    state = {k: v.to('meta') for k, v in model.state_dict().items()}
+    for channels in {1, 2, 3, 4} - {model.config['in_chans']}:
+        new = W._refit_embeds(state, 1, channels)
+        assert {v.device.type for v in new.values()} == {'meta'}
