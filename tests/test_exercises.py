@@ -456,3 +456,10 @@ def test_progress_believes_the_output_of_a_check_alone(tmp_path, capsys):
     (tmp_path/'cut.ipynb').write_text('{"cells": [')
     assert saved_progress(tmp_path) == {'one': {'00.1': 'done'}, 'two': {'00.2': 'wrong'}}
     assert capsys.readouterr().out == 'cut.ipynb is no readable notebook: left out\n'
+    (tmp_path/'cut.ipynb').unlink()
+    (tmp_path/'untouched').mkdir()
+    todo = (tmp_path/'one.ipynb').read_text().replace('✓', '·')
+    (tmp_path/'untouched/one.ipynb').write_text(todo)
+    assert saved_progress(tmp_path)['one'] == {'00.1': 'done'}
+    dems_progress([str(tmp_path)])
+    assert '1 of 2 exercises done' in capsys.readouterr().out

@@ -363,6 +363,17 @@ def dot_products(x, query):
     return nn.functional.layer_norm(x, x.shape[-1:]) @ query.T
 
 
+def queries_among(parameters, n_mixed, dim):
+    "The queries: one parameter (n_mixed, dim), either way round, or n_mixed of dim numbers each."
+    sizes = {id(p): [n for n in p.shape if n > 1] for p in parameters}
+    whole = [p for p in parameters if sizes[id(p)] in ([n_mixed, dim], [dim, n_mixed])]
+    each = [p for p in parameters if sizes[id(p)] == [dim]]
+    if len(whole) == 1: return whole
+    if not whole and len(each) == n_mixed: return each
+    raise Wrong(f'{len(whole) or "no"} parameters of shape (n_mixed, dim): the queries are one, '
+                'or a list of n_mixed with dim numbers each')
+
+
 def check_scores(rule, x, n_mixed):
     """Raise `Wrong` unless the scores are LayerNorm(x) · query / √dim.
 
@@ -375,18 +386,17 @@ def check_scores(rule, x, n_mixed):
                     'score LayerNorm(x), not x or x of length 1')
     norms = norm_parameters(rule)
     free = [parameter for parameter in rule.parameters() if id(parameter) not in norms]
-    sizes = ([n_mixed, dim], [dim, n_mixed])
-    queries = [parameter for parameter in free if [n for n in parameter.shape if n > 1] in sizes]
-    if len(queries) != 1: return
-    query = queries[0].normal_()
-    shapes = [tuple(parameter.shape) for parameter in free if parameter is not query]
+    queries = queries_among(free, n_mixed, dim)
+    for query in queries: query.normal_()
+    ours = {id(query) for query in queries}
+    shapes = [tuple(parameter.shape) for parameter in free if id(parameter) not in ours]
     if (n_mixed,) in shapes or (dim, dim) in shapes:
         raise Wrong('a bias or a key projection, used or left over: '
                     'the score is the dot product alone')
     if any(parameter.numel() == 1 for parameter in free):
         raise Wrong('a scalar like s, used or left over: '
                     'here the score is the dot product over √dim alone')
-    query = query.squeeze()
+    query = torch.stack([query.squeeze() for query in queries]).squeeze(0)
     if query.shape != (n_mixed, dim): query = query.T
     truth = (dot_products(x, query)/dim**.5).softmax(2)
     compare(rule.weights(x), truth, 'batch region token mixed',

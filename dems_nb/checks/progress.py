@@ -18,7 +18,7 @@ def outputs_of(cell):
 
 def saved_progress(
     folder='nbs', # where the notebooks are; its subfolders count too
-) -> dict: # notebook name -> {exercise number: 'done', 'wrong' or 'todo'}
+) -> dict: # notebook -> {exercise number: 'done', 'wrong' or 'todo'}
     "What saved outputs say about each exercise. Raises `FileNotFoundError` for no notebooks."
     books = sorted(path for path in Path(folder).rglob('*.ipynb')
                    if '.ipynb_checkpoints' not in path.parts)
@@ -36,7 +36,8 @@ def saved_progress(
             numbers = re.findall(r"""^check\(['"](\d\d\.\d+)['"]""", source, re.M)
             ticks = re.findall(r'^([✓✗·]) (\d\d\.\d+) ', outputs_of(cell), re.M)
             states = {id: STATES[tick] for tick, id in ticks}
-            for id in numbers: found.setdefault(path.stem, {})[id] = states.get(id, 'todo')
+            book = path.relative_to(folder).with_suffix('').as_posix()
+            for id in numbers: found.setdefault(book, {})[id] = states.get(id, 'todo')
     return found
 
 

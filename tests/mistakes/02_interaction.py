@@ -125,6 +125,12 @@ why = 'c'
      mixing('self.more(self.norm(x)) @ self.queries.T / x.shape[-1]**.5',
          more='nn.Linear(dim, dim, bias=False)')),
     ('a scalar like s', mixing(f'{PLAIN}*self.more', more='nn.Parameter(torch.ones(()))')),
+    ('no parameters of shape (n_mixed, dim)', 'class QueryMixing(RegionalInteraction): pass'),
+    ('2 parameters of shape (n_mixed, dim)',
+     mixing(f'{PLAIN} + 0*self.more.sum()', more='nn.Parameter(torch.ones(n_mixed, dim))')),
+    ('the √dim is missing',
+     mixing('torch.stack([self.norm(x) @ q for q in self.queries], -1)',
+         queries='nn.ParameterList(torch.randn(dim) for _ in range(n_mixed))')),
     ('no method weights',
      'class QueryMixing(nn.Module):\n    def __init__(self, dim, n_mixed): super().__init__()'),
     ('an nn.Module is expected', 'class QueryMixing:\n    def __init__(self, dim, n_mixed): pass')]}

@@ -77,6 +77,8 @@ mistakes = {
     ('divided by 3 once too often', colour(point='w.repeat(1, 3, 1, 1)/9')),
     ('the channels do not count equally',
      colour(plain='torch.cat([w, torch.zeros_like(w), torch.zeros_like(w)], 1)')),
+    ('the channels do not count equally: all three turned',
+     colour(plain='torch.cat([w/4, w/2, w/4], 1)')),
     ('the model given is returned', 'def to_colour(model): return model'),
     ('in_chans is 1', 'import copy\ndef to_colour(model): return copy.deepcopy(model)'),
     ("the grey model has changed: config['in_chans']", colour(rest="model.config['in_chans'] = 3")),
