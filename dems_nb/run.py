@@ -8,7 +8,7 @@ __all__ = ['state_tensors', 'state_notes', 'restore_state', 'previous_checkpoint
            'environment', 'run_result', 'train']
 
 # %% ../nbs/09_run.ipynb #9a4e330c
-import csv, hashlib, importlib.metadata, io, json, math, os, platform, re, signal, socket
+import csv, ctypes, hashlib, importlib.metadata, io, json, math, os, platform, re, signal, socket
 import subprocess, threading, time, torch
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -601,6 +601,12 @@ def _stop_on_signal(checkpoint):
     finally:
         for number, handler in old.items(): signal.signal(number, handler)
 
+# %% ../nbs/09_run.ipynb #5c4795d9
+def _give_back_memory():
+    "What the C library keeps of freed memory, in pieces, goes back to the system (glibc alone)."
+    try: ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError): pass
+
 # %% ../nbs/09_run.ipynb #5c4795d8
 class EpochLog(Callback):
     "One row an epoch, kept, written and printed; `images` counts what this process trained on."
@@ -610,11 +616,9 @@ class EpochLog(Callback):
         recipe:Recipe, # of the run
         show:bool=False, # print a line an epoch
     ):
-        self.folder = folder
-        self.recipe = recipe
+        self.folder, self.recipe = folder, recipe
         self.show = show and rank_distrib() == 0
-        self.rows = []
-        self.images = 0
+        self.rows, self.images = [], 0
         self.problem = None # why the training had to be stopped
         self.trained = False
 
@@ -625,6 +629,7 @@ class EpochLog(Callback):
     def after_epoch(self):
         if not self.trained: return                                       # a validation alone
         self.trained = False
+        _give_back_memory()                       # crops of all sizes leave holes, which add up
         names = list(self.recorder.metric_names)[1:]
         scores = dict(zip([n for n in names if n != 'time'], self.recorder.values[-1]))
         row = dict(epoch=self.epoch + 1, lr=self.opt.hypers[-1]['lr'], **scores)

@@ -1,5 +1,5 @@
 "A run owns its files, holds its folder, loses nothing, and hands back an ordinary Learner."
-import json, os, pytest, shell, signal, threading, time, torch
+import json, os, platform, pytest, shell, signal, threading, time, torch
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -421,3 +421,29 @@ def test_another_patch_size_is_what_runs(tmp_path):
 
 def test_class_names_travel_with_the_weights(done):
     assert json.loads(read_safetensors(done/'model.safetensors')[1]['classes'])[9] == 'Ankle boot'
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc alone')
+def test_freed_memory_between_what_is_kept_goes_back():
+    code = '''
+import torch
+from dems_nb.run import _give_back_memory
+def resident(): return int(open('/proc/self/statm').read().split()[1])*4096
+small = [torch.ones(4000) for _ in range(12_000)]           # 16 kB each, on the heap
+last = torch.ones(4000)
+full = resident()
+del small                                                   # and the last stays above the hole
+_give_back_memory()
+print(full - resident())
+'''
+    assert int(shell.run(code, cwd=root).stdout) > 150*10**6
+
+def test_memory_is_given_back_after_each_epoch(tmp_path, monkeypatch):
+    times = []
+    monkeypatch.setattr(R, '_give_back_memory', lambda: times.append(1))
+    go(tmp_path)
+    assert len(times) == tiny.epochs
+    for missing in (AttributeError, OSError, TypeError):    # musl and macOS, a sandbox, Windows
+        def nothing(name): raise missing
+        monkeypatch.undo()
+        monkeypatch.setattr(R.ctypes, 'CDLL', nothing)
+        R._give_back_memory()
