@@ -48,7 +48,9 @@ def untidy(model, by=.05):
 
 other_sizes = dict(image_size=48, patch_sizes=(3, 6, 12, 24), in_chans=3, n_classes=7,
                    dim=36, depth=4, heads=3, mlp_ratio=2.5, mix_before=(2, 4), n_mixed=(6, 5))
-MODELS = {'bundled': load_bundled, 'vit_nano': lambda: untidy(create_model('vit_nano', in_chans=1)),
+plain = lambda **kw: untidy(create_model('vit_nano', in_chans=1, **kw))
+MODELS = {'bundled': load_bundled, 'vit_nano': plain, 'vit noise': lambda: plain(positions='noise'),
+          'vit learned': lambda: plain(positions='learned'),
           'colour': lambda: untidy(create_model('dems_nano')),
           'other sizes': lambda: untidy(DEMSViT(**other_sizes))}
 names = lambda model: [f'class {i}' for i in range(model.config['n_classes'])]
@@ -125,7 +127,8 @@ RUN = f'''(e, pictures) => pictures.map(text => {{
 three_scales = dict(other_sizes, image_size=24, patch_sizes=(3, 6, 12))
 
 @pytest.mark.parametrize('name', ['bundled', 'other sizes',
-                                  *weekly('vit_nano', 'colour', 'three scales')])
+                                  *weekly('vit_nano', 'vit noise', 'vit learned', 'colour',
+                                           'three scales')])
 def test_every_stage_is_pytorchs(page, name):
     """100 pictures and 20 of noise: the largest difference, in units of its stage's largest number.
     Of the model with tables of 341², 10 and 2."""

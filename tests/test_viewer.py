@@ -1,4 +1,4 @@
-"The viewer's and the explorer's data, in Python; their pages are test_browser's, test_explorer's."
+"The data of viewer and explorer, and what node can run; pages: test_browser, test_explorer."
 import base64, io, json, re, shutil, subprocess, numpy as np, pytest, torch
 from pathlib import Path
 from PIL import Image
@@ -38,6 +38,29 @@ def test_scripts_and_styles_read_well_and_stay_inside(file):
     outside = (r'(?<![\w.])(fetch|XMLHttpRequest|WebSocket|eval|innerHTML|document\.write|import)\b'
                r'|https?://(?!www\.w3\.org/2000/svg)|url\(')
     assert not re.search(outside, text)
+
+def in_node(expression, data=None, kind='explorer'):
+    "What an expression gives in node, with the page's functions and its DATA."
+    if not (node := shutil.which('node')): pytest.skip('SKIPPED: no node here')
+    script = ''.join((assets/f'{name}.js').read_text(encoding='utf-8') for name in ('page', kind))
+    script += (f'\nconst DATA = {json.dumps(data)};\n'
+               f'process.stdout.write(JSON.stringify({expression}));')
+    done = subprocess.run([node, '-'], input=script.encode(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+RUN = 'Array.from(forward(makeNet(DATA), bytesOf(DATA.samples[DATA.start])).logits)'
+
+@pytest.mark.parametrize('positions', ['sincos', 'noise', 'learned'])
+def test_the_page_has_the_models_own_positions(positions):
+    torch.manual_seed(0)
+    model = create_model('vit_nano', in_chans=1, depth=2, positions=positions).eval()
+    with torch.no_grad():
+        model.tokenizer.pos.mul_(1 if positions == 'sincos' else 20)
+        model.head.weight.normal_()
+        want = model(_model_input(model, sample_images(10).x[9]))[0]
+    got = torch.tensor(in_node(RUN, explore(model, range(10), precision='float').data))
+    assert torch.allclose(got, want, atol=1e-3)
 
 # the viewer's data
 

@@ -115,7 +115,8 @@ const makeNet = data => {
   const mixed = [data.scale.length/data.regions, ...(c.n_mixed || [])];
   const stageOf = k => before.filter(b => b <= k).length;                    // of block k, from 1
   return {data, t, config: c, before, mixed, stageOf, depth: c.depth, heads: c.heads, dim: c.dim,
-    sizes: mixed.map(n => n*data.regions), position: positions(data, c.dim)};
+    sizes: mixed.map(n => n*data.regions),
+    position: t['tokenizer.pos'] || positions(data, c.dim)};     // stored, if they are no sines
 };
 
 // sin(r w), cos(r w), sin(c w), cos(c w) of each token's row and column in its own grid.
