@@ -494,6 +494,38 @@ def test_the_tour_sets_the_page_and_says_what_is_there(page, explorer, bundled):
     page.keyboard.press('Escape')
     assert state(explorer)['step'] == 0 and not explorer.locator('.tour').is_visible()
 
+def test_what_the_tour_says_stays_true(page, explorer, bundled):
+    "Pointing changes nothing; another picture or cut ends what a step claims, and it comes back."
+    text = lambda: explorer.locator('.tour p').inner_text()
+    again = explorer.locator('[data-do=again]')
+    do(explorer, 'tour'); do(explorer, 'next'); do(explorer, 'next')
+    third = text()
+    assert '0.0 %' not in third and not again.is_visible()
+    explorer.evaluate('''e => { e.said = [];
+      new MutationObserver(() => e.said.push(1)).observe(e.shadowRoot.querySelector('.tour .text'),
+        {subtree: true, childList: true, characterData: true}) }''')
+    for i in (0, 40, 83):
+        rect(explorer, i).hover()
+        assert text() == third
+    page.mouse.move(2, 2)
+    assert explorer.evaluate('e => e.said.length') == 0    # nothing that would be read aloud
+    rect(explorer, 40).click()
+    assert text() == third and again.is_visible()
+    for _ in range(3): do(explorer, 'next')
+    logits(explorer)
+    last, own = text(), state(explorer)
+    assert 'are cut out' in last and not again.is_visible()
+    def draw(): drag(page, explorer, (5, 5), (20, 20))
+    for change in (lambda: do(explorer, 'back-in'), draw, lambda: put(explorer, shift=[1, 0]),
+                   lambda: explorer.locator('.samples button').nth(2).click()):
+        change()
+        logits(explorer)
+        assert 'are cut out' not in text() and '%' not in text()
+        assert 'no longer the tour' in text()
+        do(explorer, 'again')
+        logits(explorer)
+        assert text() == last and state(explorer) == own and not again.is_visible()
+
 @pytest.mark.parametrize('name', ['vit_nano', *weekly('colour', 'other sizes')])
 def test_the_tour_of_another_model_has_six_steps_too(page, name):
     model = MODELS[name]()

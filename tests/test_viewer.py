@@ -62,6 +62,27 @@ def test_the_page_has_the_models_own_positions(positions):
     got = torch.tensor(in_node(RUN, explore(model, range(10), precision='float').data))
     assert torch.allclose(got, want, atol=1e-3)
 
+def test_the_tour_says_what_is_so_of_its_own_pictures_and_tokens():
+    model, img = load_bundled(), sample_images(10).x[9]
+    data = explore(model, fashion_classes, precision='float').data
+    steps = in_node('tourSteps({net: makeNet(DATA), data: DATA})', data)
+    assert len(steps) == 6 and all(type(s['text']) is str for s in steps)
+    state, text = steps[2]['state'], steps[2]['text']
+    D = mixing_weights(model, _model_input(model, img))[0]                # region token mixed
+    assert f'{100*D[3, :, state["token"][1] - 24].max():.1f} %' in text
+    cut, text = steps[5]['state']['cut'], steps[5]['text']
+    p = [answer_without(model, img, some).softmax(0)[9] for some in ([], cut)]
+    assert f'from {100*p[0]:.1f} % to {100*p[1]:.1f} %' in text and cut == sorted(cut)
+    again = in_node('tourSteps({net: makeNet(DATA), data: DATA}).map(s => settled(makeNet(DATA), '
+                    'JSON.parse(JSON.stringify(s.state))))', data)
+    assert again == [s['state'] for s in steps]              # at its own state a step has not left
+
+def test_the_tour_of_one_scale_speaks_of_no_other():
+    data = explore(create_model('vit_nano', depth=2), range(10)).data
+    texts = [s['text'] for s in in_node('tourSteps({net: makeNet(DATA), data: DATA})', data)]
+    assert 'it has no kin' in texts[0] and 'position 63.' in texts[1]
+    assert not re.search('its kin|larger|finest|fine to coarse', ' '.join(texts))
+
 # the viewer's data
 
 @pytest.mark.parametrize('p', [-1, 340, 10**6])

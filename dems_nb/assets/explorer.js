@@ -683,6 +683,7 @@ const buildTour = (view, card) => {
   make('p', {}, said);
   const bar = make('div', {class: 'steps'}, e);
   make('span', {class: 'dots', 'aria-hidden': true}, bar);
+  button(bar, 'This step again', 'again');
   button(bar, 'Back', 'back');
   button(bar, 'Next', 'next');
   button(bar, 'End', 'end');
@@ -1051,71 +1052,94 @@ const largest = (pixels, n, among = () => true) => Array.from(pixels.subarray(1)
   .filter(([w, i]) => w > 0 && among(i)).sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0,
     n).map(([, i]) => i);
 
+// Title, text and state of each step. The texts are of the tour's own picture and tokens, worked
+// out once: what the reader does to the page does not change them.
 const tourSteps = view => {
-  const {net, data} = view, T = net.mixed[0], region = data.regions - 1,
-    last = net.sizes.length - 1;
-  const coarse = (region + 1)*T - 1, largestPatch = data.patches[data.patches.length - 1];
-  const many = k => data.scale.filter(s => s == k).length;
-  const patches = data.patches.map((p, k) => `${many(k)} patches of ${p} pixels`).join(', ');
-  const base = {...first(net), step: 0};
-  const whole = forward(net, bytesOf(data.samples[data.start]));
+  const {net, data} = view, region = data.regions - 1, last = net.sizes.length - 1;
+  const several = data.patches.length > 1, pixels = bytesOf(data.samples[data.start]);
+  const whole = forward(net, pixels);
   const rolled = rollout(net, whole, net.depth).slice(0, 1 + net.sizes[0]);
-  const named = largest(rolled, 10, i => data.scale[i] == 0),
+  const named = largest(rolled, 10, i => data.scale[i] == 0).sort((a, b) => a - b),
     best = whole.answer.indexOf(Math.max(...whole.answer));
-  const answer = () => percent(view.trace.answer[best]);
-  const steps = [
-    ['One picture, cut at every scale', {token: [0, coarse]}, () =>
-      `The picture is cut into ${patches}: ${net.sizes[0]} tokens. The framed one is a single ` +
-      `${largestPatch}-pixel token: ${data.subject}. ` +
-      'Lit are its kin, the tokens of other sizes that see the same pixels.'],
-    ['One row', {token: [0, region*T]}, () =>
-      'The model reads no grids, it reads a row: the class token, then region by region, ' +
-      `in each from fine to coarse. The framed patch stands at position ${region*T}; ` +
-      'all its kin are in the same row, behind it.']];
-  if (last) steps.push(
-    [`${T} become ${net.mixed[1]}`, {mode: 'mixing', token: peaked(net, whole, 1, region)}, () =>
-      `Before block ${net.before[0]} an interaction makes ${net.mixed[1]} tokens ` +
-      `from the ${T} of each region, each a weighted average. Of this one the largest weight ` +
-      `is ${percent(view.found.topPixel)}; an average that does not choose would give ` +
-      `every token ${percent(1/T)}.`],
-    ['Followed back to the pixels',
-      {mode: 'provenance', token: peaked(net, whole, last, region)}, () =>
-      (last > 1 ? `Before block ${net.before[last - 1]} averages are averaged again. ` : '') +
-      'Weights multiply, so a mixed token can be followed back through all of them: ' +
-      'this is what it was made from in the beginning.']);
-  else steps.push(
-    ['What a patch reads', {mode: 'attention', token: [0, region*T], block: 1}, () =>
-      'In a block every token reads from all others. ' +
-      'Lit is what the framed patch reads in the first.'],
-    ['And later', {mode: 'attention', token: [0, region*T], block: net.depth}, () =>
-      `The same patch in the last block, number ${net.depth}.`]);
+  const steps = [...cuttingSteps(net, region, several),
+    ...last ? mixingSteps(net, whole, region) : readingSteps(net, region)];
   const rolledOut = {mode: 'provenance', attention: true, block: net.depth, token: [last, -1]};
+  const kept = percent(forward(net, pixels, named).answer[best]);
   steps.push(
-    ['What the class token has read', rolledOut, () =>
+    ['What the class token has read', rolledOut,
       'Only the class token answers. Rollout follows attention through all blocks, half of each ' +
       'token kept in each. It says where weights flow. It does not say why the model answers.'],
-    ['Cut them out', {...rolledOut, cut: named}, () =>
-      `So ask in another way: the ${named.length} finest patches that rollout names first are ` +
-      `cut out, and the model has never read them. ${data.classes[best]} goes from ` +
-      `${percent(whole.answer[best])} to ${answer()}; larger patches still see those pixels. ` +
+    ['Cut them out', {...rolledOut, cut: named},
+      `So ask in another way: the ${named.length} ${several ? 'finest ' : ''}patches that ` +
+      'rollout names first are cut out, and the model has never read them. ' +
+      `${data.classes[best]} goes from ${percent(whole.answer[best])} to ${kept}` +
+      (several ? '; larger patches still see those pixels. ' : '. ') +
       'Now draw something, and cut where you would.']);
   return steps.map(([title, change, text], i) =>
-    ({title, text, state: {...base, ...change, step: i + 1}}));
+    ({title, text, state: settled(net, {...first(net), ...change, step: i + 1})}));
 };
 
+const cuttingSteps = (net, region, several) => {
+  const {data} = net, T = net.mixed[0], many = k => data.scale.filter(s => s == k).length;
+  const patches = data.patches.map((p, k) => `${many(k)} patches of ${p} pixels`).join(', ');
+  return [
+    [several ? 'One picture, cut at every scale' : 'One picture, cut',
+      {token: [0, (region + 1)*T - 1]},
+      `The picture is cut into ${patches}: ${net.sizes[0]} tokens. The one framed at first is a ` +
+      `single ${data.patches[data.patches.length - 1]}-pixel token: ${data.subject}. ` +
+      (several ? 'Its kin, lit with it, are the tokens of other sizes that see the same pixels.' :
+      'There are no patches of other sizes, so it has no kin.')],
+    ['One row', {token: [0, region*T]},
+      'The model reads no grids, it reads a row: the class token, then ' +
+      (several ? 'region by region, in each from fine to coarse. ' : 'patch by patch. ') +
+      `The patch framed at first stands at position ${region*T}` +
+      (several ? '; all its kin are in the same row, behind it.' : '.')]];
+};
+
+const mixingSteps = (net, whole, region) => {
+  const T = net.mixed[0], last = net.sizes.length - 1, token = peaked(net, whole, 1, region);
+  const {topPixel} = ask(net, whole, {mode: 'mixing'}, token);
+  return [
+    [`${T} become ${net.mixed[1]}`, {mode: 'mixing', token},
+      `Before block ${net.before[0]} an interaction makes ${net.mixed[1]} tokens ` +
+      `from the ${T} of each region, each a weighted average. Of the one framed at first the ` +
+      `largest weight is ${percent(topPixel)}; an average that does not choose would give ` +
+      `every token ${percent(1/T)}.`],
+    ['Followed back to the pixels',
+      {mode: 'provenance', token: peaked(net, whole, last, region)},
+      (last > 1 ? `Before block ${net.before[last - 1]} averages are averaged again. ` : '') +
+      'Weights multiply, so a mixed token can be followed back through all of them: ' +
+      'lit at first is what one of them was made from in the beginning.']];
+};
+
+const readingSteps = (net, region) => {
+  const token = [0, region*net.mixed[0]];
+  return [
+    ['What a patch reads', {mode: 'attention', token, block: 1},
+      'In a block every token reads from all others. ' +
+      'Lit at first is what the framed patch reads in block 1.'],
+    ['And later', {mode: 'attention', token, block: net.depth},
+      `At first the same patch in the last block, number ${net.depth}.`]];
+};
+
+const LEFT = 'The picture, or what is cut out of it, is no longer the tour’s own, and of that ' +
+  'this step spoke. Look around as you like: “This step again” brings both back.';
+
 const paintTour = view => {
-  const {step} = view.state;
-  view.tour.hidden = !step;
+  const {state, tour} = view, {step} = state;
+  tour.hidden = !step;
   if (!step) return;
   view.steps ||= tourSteps(view);
-  const now = view.steps[step - 1], say = (e, text) =>
+  const {title, text, state: own} = view.steps[step - 1], say = (e, text) =>
     { if (e.textContent != text) e.textContent = text; };
-  say(view.tour.querySelector('.title'), `${step} of 6: ${now.title}`);
-  say(view.tour.querySelector('p'), now.text());
-  view.tour.querySelector('.dots').textContent = view.steps.map((_, i) => i < step ? '●' :
+  const other = name => String(state[name]) != String(own[name]);
+  say(tour.querySelector('.title'), `${step} of 6: ${title}`);
+  say(tour.querySelector('p'), ['picture', 'shift', 'cut'].some(other) ? LEFT : text);
+  tour.querySelector('.dots').textContent = view.steps.map((_, i) => i < step ? '●' :
     '○').join(' ');
-  view.tour.querySelector('[data-do=back]').disabled = step == 1;
-  view.tour.querySelector('[data-do=next]').hidden = step == 6;
+  tour.querySelector('[data-do=again]').hidden = !Object.keys(own).some(other);
+  tour.querySelector('[data-do=back]').disabled = step == 1;
+  tour.querySelector('[data-do=next]').hidden = step == 6;
 };
 
 // ---- living ------------------------------------------------------------------------------------
@@ -1193,6 +1217,7 @@ const cutToggle = (view, list) => {
 const DO = {
   tour: view => apply(view, tourState(view, 1)),
   next: view => apply(view, tourState(view, view.state.step + 1)),
+  again: view => apply(view, tourState(view, view.state.step)),
   back: view => apply(view, tourState(view, view.state.step - 1)),
   end: view => apply(view, {step: 0}),
   reset: view => { view.problem.textContent = ''; apply(view, first(view.net)); },
