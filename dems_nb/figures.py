@@ -62,13 +62,15 @@ def _as_image(img):
                          '255 or floats from 0 to 1, before they are normalised')
     return x.float()/top
 
-def _image(img, size, resize=False):
+def _image(img, size, resize=None):
     "A square picture of a size, pixels. Raises `ValueError` for another unless to `resize`."
     x, S = _as_image(img), size
     if tuple(x.shape[1:]) == (S, S): return x
     if resize: return F.interpolate(x[None], (S, S), mode='bicubic', antialias=True)[0].clamp(0, 1)
+    # None: whoever called has no such argument
+    way_out = '' if resize is None else ', or ask for it with resize=True'
     raise ValueError(f'an image of shape {tuple(x.shape)} does not fit this layout: give '
-                     f'({len(x)}, {S}, {S}), or ask for it with resize=True')
+                     f'({len(x)}, {S}, {S}){way_out}')
 
 # %% ../nbs/26_figures.ipynb #26a00007
 def _show(ax, img):

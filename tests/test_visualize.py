@@ -10,6 +10,7 @@ from dems_nb.model import DEMSViT, create_model
 from dems_nb.learner import Recipe
 from dems_nb.figures import *
 from dems_nb.visualize import *
+from dems_nb.viewer import answer_without, explore
 from dems_nb import figures, visualize
 
 layouts = [TokenLayout(), TokenLayout(8, (2, 4)), TokenLayout(36, (2, 6, 12)),
@@ -79,6 +80,14 @@ def test_a_wrong_image_is_told_what_is_accepted(img, said):
     for f in (lambda: show_scales(img, TokenLayout()),
               lambda: show_correspondence(img, TokenLayout(), 0)):
         with pytest.raises(ValueError, match=said): f()
+
+def test_only_who_can_be_asked_to_resize_says_so():
+    model, img = untidy(), torch.zeros(1, 10, 10)
+    for f in (lambda: provenance(model, img), lambda: show_provenance(model, img),
+              lambda: show_mixing(model, img), lambda: answer_without(model, img, []),
+              lambda: show_predictions(model, [img], [0], range(10)),
+              lambda: explore(model, range(10), [img])):
+        with pytest.raises(ValueError, match=r'give \(1, 8, 8\)$'): f()
 
 @pytest.mark.parametrize('c', [1, 3])
 def test_the_same_picture_in_every_form(c):
