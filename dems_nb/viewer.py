@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from PIL import Image
 from matplotlib.figure import Figure
+from .classifier import _known
 from .data import fashion_classes, sample_images
 from .layout import TokenLayout
 from .model import ViT
@@ -266,6 +267,6 @@ def explore(
                 classes=classes, labels=names, title=title or f'A {kind}, live',
                 parameters=count, weights=_weights(model, precision), state=state, start=start,
                 samples=[base64.b64encode(img.numpy().tobytes()).decode() for img in x],
-                at=_middle_token(model.layout),
+                at=_middle_token(model.layout), fit=_known(getattr(model, 'notes', {}), n)[1],
                 subject='the heel of a boot' if heel else 'the lower right corner')
     return Explorer(x[start].float()/255, model.layout, data)

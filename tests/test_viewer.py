@@ -2,6 +2,7 @@
 import base64, io, json, re, shutil, subprocess, numpy as np, pytest, torch
 from pathlib import Path
 from PIL import Image
+from dems_nb.classifier import Classifier
 from dems_nb.data import fashion_classes, sample_images
 from dems_nb.layout import TokenLayout
 from dems_nb.model import create_model
@@ -82,6 +83,28 @@ def test_the_tour_of_one_scale_speaks_of_no_other():
     texts = [s['text'] for s in in_node('tourSteps({net: makeNet(DATA), data: DATA})', data)]
     assert 'it has no kin' in texts[0] and 'position 63.' in texts[1]
     assert not re.search('its kin|larger|finest|fine to coarse', ' '.join(texts))
+
+FIT = '''DATA.map(([rgba, width, height, size, grey, fit]) =>
+    Array.from(fitted({data: bytesOf(rgba), width, height}, size, grey, fit)))'''
+
+def test_the_page_prepares_a_picture_by_the_models_rule():
+    rng, given, want = np.random.default_rng(0), [], []
+    for fit in ('tensor', 'whole', 'middle'):
+        for c, S, shape in ((1, 32, (40, 90)), (3, 32, (90, 50)), (3, 96, (20, 131)),
+                            (1, 32, (32, 32)), (3, 48, (150, 48))):
+            a = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+            model = create_model('vit_nano', in_chans=c, image_size=S, depth=1)
+            model.notes = dict(picture=fit)
+            assert explore(model, range(10)).data['fit'] == fit
+            want.append(Classifier(model, device='cpu').picture(a).flatten().int())
+            rgba = np.concatenate([a, np.full((*shape, 1), 255, np.uint8)], 2)
+            given.append([base64.b64encode(rgba.tobytes()).decode(), *shape[::-1], S, c == 1, fit])
+    for g, w, what in zip(in_node(FIT, given), want, given):         # some resize columns first
+        assert (torch.tensor(g) - w).abs().float().mean() < .5, what[1:]
+
+def test_a_model_that_says_nothing_of_its_pictures_has_the_classifiers_rule():
+    model = create_model('vit_nano', depth=1)
+    assert explore(model, range(10)).data['fit'] == Classifier(model, device='cpu').rule.fit
 
 # the viewer's data
 

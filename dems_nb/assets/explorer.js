@@ -460,37 +460,41 @@ const cubic = t => {
   const u = Math.max(0, 2 - Math.abs(t)), v = Math.max(0, u - 1);
   return -.5*u*u*(1 - u) + v*v*(1 - 2*v);
 };
-const resizeWeights = (start, length, size) => Array.from({length: size}, (_, o) => {
+const resizeWeights = (length, size) => Array.from({length: size}, (_, o) => {
   const wide = Math.max(1, length/size), middle = (o + .5)*length/size, row = [];
   const from = Math.max(0, Math.floor(middle - 2*wide)),
     to = Math.min(length, Math.ceil(middle + 2*wide));
-  for (let i = from; i < to; i++) row.push([start + i, cubic((i + .5 - middle)/wide)]);
+  for (let i = from; i < to; i++) row.push([i, cubic((i + .5 - middle)/wide)]);
   const sum = row.reduce((s, [, w]) => s + w, 0);
   return row.map(([i, w]) => [i, w/sum]);
 });
 
-// The middle square of decoded pixels (red, green, blue, alpha), resized: floats by channel.
-const squared = ({data: rgba, width, height}, size, grey) => {
-  const side = Math.min(width, height), clamp = v => Math.min(255, Math.max(0, v));
-  const xs = resizeWeights(Math.floor((width - side)/2), side, size);
-  const ys = resizeWeights(Math.floor((height - side)/2), side, size),
-    top = Math.floor((height - side)/2);
-  const channels = grey ? 1 : 3, out = new Uint8ClampedArray(channels*size*size);
-  const value = (p, c) => grey ? .299*rgba[p] + .587*rgba[p + 1] + .114*rgba[p + 2] : rgba[p + c];
+// As Python rounds: a half goes to the even number.
+const rounded = v => v % 1 == .5 ? 2*Math.round(v/2) : Math.round(v);
+const byte = v => Math.round(Math.min(255, Math.max(0, v)));
+
+// Decoded pixels (red, green, blue, alpha) by the model's rule, `PictureRule`: resized to a square
+// whatever their shape, or (fit 'middle') the middle of a larger square. Bytes by channel.
+const fitted = ({data: rgba, width, height}, size, grey, fit) => {
+  const full = fit == 'middle' ? rounded(size*300/256) : size, edge = rounded((full - size)/2);
+  const kept = length => resizeWeights(length, full).slice(edge, edge + size);
+  const xs = kept(width), ys = kept(height), channels = grey ? 1 : 3;
+  const out = new Uint8Array(channels*size*size), rows = new Uint8Array(height*size);
+  const value = (p, c) => grey ?
+    19595*rgba[p] + 38470*rgba[p + 1] + 7471*rgba[p + 2] + 32768 >> 16 : rgba[p + c];
   for (let c = 0; c < channels; c++) {
-    const rows = new Float32Array(side*size);
-    for (let y = 0; y < side; y++) for (let x = 0; x < size; x++) {
+    for (let y = 0; y < height; y++) for (let x = 0; x < size; x++) {
       let sum = 0;
-      for (const [i, w] of xs[x]) sum += w*value(4*((top + y)*width + i), c);
-      rows[y*size + x] = clamp(sum);
+      for (const [i, w] of xs[x]) sum += w*value(4*(y*width + i), c);
+      rows[y*size + x] = byte(sum);
     }
     for (let y = 0; y < size; y++) for (let x = 0; x < size; x++) {
       let sum = 0;
-      for (const [i, w] of ys[y]) sum += w*rows[(i - top)*size + x];
-      out[(c*size + y)*size + x] = Math.round(clamp(sum));
+      for (const [i, w] of ys[y]) sum += w*rows[i*size + x];
+      out[(c*size + y)*size + x] = byte(sum);
     }
   }
-  return Uint8Array.from(out);
+  return out;
 };
 
 const ACCEPTED = ['image/png', 'image/jpeg', 'image/webp', 'image/gif', 'image/bmp', 'image/avif'];
@@ -505,17 +509,15 @@ const pictureOf = async (data, file) => {
   let bitmap;
   try { bitmap = await createImageBitmap(file); }
   catch { throw `${name} cannot be read as a picture: ${PLEASE}.`; }
-  const less = Math.min(1, 1024/Math.min(bitmap.width, bitmap.height),
-    4096/Math.max(bitmap.width, bitmap.height));
-  const canvas = make('canvas', {}), size = v => Math.max(1, Math.round(v*less));
-  canvas.width = size(bitmap.width);
-  canvas.height = size(bitmap.height);
+  const canvas = make('canvas', {});
+  canvas.width = Math.min(1024, bitmap.width);
+  canvas.height = Math.min(1024, bitmap.height);
   const pen = canvas.getContext('2d', {willReadFrequently: true});
   pen.imageSmoothingQuality = 'high';
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const rgba = pen.getImageData(0, 0, canvas.width, canvas.height);
-  return squared(rgba, data.side, data.config.in_chans == 1);
+  return fitted(rgba, data.side, data.config.in_chans == 1, data.fit);
 };
 
 // Pixels onto a canvas of the model's own size.
