@@ -18,7 +18,7 @@ from .layout import TokenLayout
 from .model import ViT
 from .figures import _color, _image, _model_input, _small_png, _watch
 from .visualize import _follow, _origins, mixing_weights, show_correspondence
-from .weights import write_atomic
+from .weights import bare_model, write_atomic
 
 # %% ../nbs/11_viewer.ipynb #96f34a27
 def _asset(name):
@@ -219,7 +219,11 @@ def _choices(model, images, labels, classes):
         if len(img) != channels:
             raise ValueError(f'an image has {len(img)} channels and the model takes {channels}: '
                              f'give images with {channels}')
-    return torch.stack(bytes_), [None]*len(bytes_) if labels is None else [int(c) for c in labels]
+    found = [None]*len(bytes_) if labels is None else [int(c) for c in labels]
+    if wrong := [c for c in found if c not in {None, *range(len(classes))}]:
+        raise ValueError(f'label {wrong[0]} is no class of this model: give labels from 0 to '
+                         f'{len(classes) - 1}')
+    return torch.stack(bytes_), found
 
 # %% ../nbs/11_viewer.ipynb #58bdebcd
 class Explorer(TokenViewer):
@@ -241,7 +245,7 @@ class Explorer(TokenViewer):
 
 # %% ../nbs/11_viewer.ipynb #5d212ca5
 def explore(
-    model:ViT, # any model of this kit, trained, on any device
+    model:ViT, # any model of this kit, trained, on any device, compiled or wrapped or not
     classes:list, # class names, one for each output of the model
     images=None, # to choose from, uint8 or 0…1 float, (n, channels, side, side); default: sample
     labels=None, # their classes, int64 (n,); shown as their names
@@ -251,6 +255,7 @@ def explore(
     limit:float=24., # refuse a page that would be larger than this, in MB
 ) -> Explorer: # displays itself as the last line of a cell; `save` writes it as a page
     "Draw, drop or choose a picture and watch the model. Raises `ValueError` for what does not fit."
+    model = bare_model(model)                                    # not compiled, not wrapped
     classes, n = [str(c) for c in classes], model.config['n_classes']
     if len(classes) != n:
         raise ValueError(f'{len(classes)} class names and a model with {n} outputs: give one each')

@@ -190,6 +190,25 @@ def test_the_explorer_names_what_is_on_its_own_pictures(classes):
     other = explore(load_bundled(), [f'class {i}' for i in range(10)]).data
     assert other['labels'] == [None]*20 and other['subject'] == 'the lower right corner'
 
+def test_a_wrapped_model_makes_the_same_page():
+    class Wrapped(torch.nn.Module):                             # as DDP wraps
+        def __init__(self, model):
+            super().__init__()
+            self.module = model
+    model = create_model('vit_nano', depth=1)
+    page = explore(model, range(10)).html
+    assert page == explore(Wrapped(model), range(10)).html
+    assert page == explore(torch.compile(model), range(10)).html
+
+@pytest.mark.parametrize('label', [-1, 10])
+def test_a_label_that_is_no_class_is_refused(label):
+    model = create_model('vit_nano', depth=1)
+    images = torch.zeros(2, 3, 32, 32)
+    with pytest.raises(ValueError, match=f'label {label} is no class of this model: give labels '
+                                         'from 0 to 9'):
+        explore(model, range(10), images, [9, label])
+    assert explore(model, range(10), images, [9, 0]).data['labels'] == [9, 0]
+
 def test_the_viewer_refuses():
     with pytest.raises(ValueError, match='give model.layout'):
         view_tokens(picture(32), TokenLayout(), create_model('dems_nano', in_chans=1))
