@@ -579,6 +579,25 @@ def test_the_view_is_saved_as_a_picture(page, explorer):
     assert picture.width > 1000 and len(picture.convert('RGB').getcolors(10**6)) > 50
     assert explorer.locator('a.png').get_attribute('download').endswith('.png')
 
+PENS = '''async e => { const text = await (await fetch(
+    e.shadowRoot.querySelector('a.svg').href)).text();
+  const doc = new DOMParser().parseFromString(text, 'image/svg+xml');
+  return [...doc.querySelectorAll('g rect[stroke="#000"], g rect[stroke="#fff"][fill="none"]')]
+    .map(r => parseFloat(r.closest('g').getAttribute('transform').split('scale(')[1])
+      *r.getAttribute('stroke-width')) }'''
+
+def test_in_the_saved_picture_a_frame_is_as_thick_at_every_side(page):
+    pens = []
+    for side in (32, 256):
+        model = create_model('vit_nano', in_chans=1, image_size=side, patch_size=side//8, depth=1)
+        e, = open_explorers(page, explore(model, names(model)))
+        do(e, 'keep')
+        page.wait_for_function("document.querySelector('.dems-explorer').shadowRoot"
+                               ".querySelector('a.png').href")
+        pens.append(e.evaluate(PENS))
+    assert len(pens[0]) == 2 and min(pens[0]) > 2
+    assert near(torch.tensor(pens[0]), torch.tensor(pens[1]), 1e-3)
+
 # what does not belong
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>“&amp;'

@@ -1288,6 +1288,7 @@ const figureOf = view => {
   const {data, trace} = view, n = data.patches.length, side = 210, gap = 18,
     width = Math.max(520, n*(side + gap) + gap);
   const light = {ink: '#1b1b1f', soft: '#5a5a62', paper: '#ffffff', line: '#c9c9cf'};
+  const thick = v => v*data.side/32;                           // in pixels of the picture
   const order = trace.answer.map((p, i) => [p, i]).sort((a, b) => b[0] - a[0]).slice(0, 5);
   const height = side + 118 + 20*order.length;
   const svg = make('svg', {xmlns: SVG, viewBox: `0 0 ${width} ${height}`, width, height,
@@ -1308,9 +1309,10 @@ const figureOf = view => {
       for (const a of [...copy.attributes])
         if (!['x', 'y', 'width', 'height', 'd', 'fill', 'fill-opacity'].includes(a.name))
         copy.removeAttribute(a.name);
-      const pen = frame ? {fill: 'none', stroke: outer ? '#000' : '#fff', 'stroke-width': outer ?
-        .8 : .35} :
-        {stroke: '#fff', 'stroke-opacity': rect.matches('path') ? 1 : .35, 'stroke-width': .1};
+      const pen = frame ? {fill: 'none', stroke: outer ? '#000' : '#fff',
+        'stroke-width': thick(outer ? .8 : .35)} :
+        {stroke: '#fff', 'stroke-opacity': rect.matches('path') ? 1 : .35,
+        'stroke-width': thick(.1)};
       for (const [a, v] of Object.entries(pen)) copy.setAttribute(a, v);
       g.append(copy);
     }
