@@ -560,6 +560,25 @@ def test_a_state_comes_back_by_text_and_by_link(page, bundled, tmp_path):
     page.set_content(again.html)
     assert state(page.locator('.dems-explorer')) == want[0]
 
+def test_a_second_link_in_the_same_tab_is_followed(page, bundled, tmp_path):
+    file = bundled[1].save(tmp_path/'explorer.html')
+    page.goto(file.as_uri())
+    e, links = page.locator('.dems-explorer'), []
+    do(e, 'keep')
+    for change in (dict(picture=3, token=[0, 5]), dict(picture=4, token=[1, 2], cut=[7])):
+        put(e, **change)
+        e.locator('.samples button').nth(change['picture']).click()
+        links.append((e.locator('a.link').get_attribute('href'), state(e)))
+    for link, want in (*links, *links):
+        page.goto(link)                                         # only what is behind # differs
+        page.wait_for_function('''want => JSON.stringify(document.querySelector('.dems-explorer')
+            .explorer.state.token) == JSON.stringify(want.token)''', arg=want)
+        assert state(e) == want
+    page.evaluate("location.hash = location.hash.slice(0, -8)")
+    page.wait_for_function("""document.querySelector('.dems-explorer').shadowRoot
+        .querySelector('.problem').textContent""")
+    assert state(e) == links[1][1]
+
 def test_the_view_is_saved_as_a_picture(page, explorer):
     put(explorer, mode='mixing', token=[1, 27], cut=[63])
     do(explorer, 'keep')

@@ -1281,7 +1281,11 @@ const take = async (view, file) => {
 // The part of an address behind #: it names its explorer; others on the page stay as they are.
 const markOf = host => `#dems-${host.dataset.viewer}=`;
 const toLink = view => markOf(view.host) + encodeURIComponent(btoa(JSON.stringify(view.state)));
-const fromLink = mark => JSON.parse(atob(decodeURIComponent(location.hash.slice(mark.length))));
+const fromLink = view => {
+  const mark = markOf(view.host);
+  return location.hash.startsWith(mark) && attempt(view, () =>
+    checked(view.net, JSON.parse(atob(decodeURIComponent(location.hash.slice(mark.length))))));
+};
 
 // The panels, the sentence and the answer as one drawing.
 const figureOf = view => {
@@ -1519,9 +1523,7 @@ const start = (host, data) => {
     [svg, [...svg.querySelectorAll('rect[data-i]')]]));
   view.state = first(net);
   if (data.state) view.state = attempt(view, () => checked(net, data.state)) || view.state;
-  const mark = markOf(host);
-  if (location.hash.startsWith(mark))
-    view.state = attempt(view, () => checked(net, fromLink(mark))) || view.state;
+  view.state = fromLink(view) || view.state;
   host.explorer = {
     get state() { return JSON.parse(JSON.stringify(view.state)); },
     set state(given) { view.state = checked(net, given); redraw(view); },
@@ -1540,6 +1542,10 @@ const start = (host, data) => {
   listenCells(view);
   listenCanvas(view);
   listenFiles(view);
+  addEventListener('hashchange', () => {                       // another link, in the same tab
+    const said = fromLink(view);
+    if (said) apply(view, said);
+  });
   new MutationObserver(() => paint(view)).observe(host,
     {attributes: true, attributeFilter: ['data-theme']});
 };
