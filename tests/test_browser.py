@@ -200,6 +200,21 @@ def test_all_can_be_done_with_keys(page):
     assert viewer.locator('svg:has(rect:focus-visible) rect.inner').evaluate(
         'e => getComputedStyle(e).stroke') == 'rgb(255, 47, 160)'
 
+@pytest.mark.parametrize('patch', [4, 2])
+def test_the_strip_of_one_scale_is_no_tower(page, patch):
+    model = create_model('vit_nano', in_chans=1, patch_size=patch)
+    viewer, = open_viewers(page, view_tokens(boot(), model.layout, model))
+    show(viewer, 'provenance')
+    n = 32//patch
+    strip = viewer.locator('.strip').nth(1)
+    assert f'the sequence, {n} regions a row' in viewer.locator('h4').nth(1).inner_text()
+    assert strip.bounding_box()['height'] < strip.bounding_box()['width']
+    rect(viewer, n + 1, where='.strip').focus()
+    for key, i in (('ArrowDown', 2*n + 1), ('ArrowRight', 2*n + 2), ('ArrowUp', n + 2)):
+        page.keyboard.press(key)
+        assert focused(page) == i
+    assert viewer.locator('.strip').first.bounding_box()['height'] < 30   # the class token alone
+
 def test_it_says_what_it_shows(page):
     viewer, = open_viewers(page, view_tokens(boot(), TokenLayout(), position=251))
     assert rect(viewer, 251).get_attribute('aria-label') == '8-pixel patch in row 2, column 1'

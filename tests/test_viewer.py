@@ -106,6 +106,13 @@ def test_a_model_that_says_nothing_of_its_pictures_has_the_classifiers_rule():
     model = create_model('vit_nano', depth=1)
     assert explore(model, range(10)).data['fit'] == Classifier(model, device='cpu').rule.fit
 
+def test_a_token_without_kin_is_said_to_have_none():
+    for layout, end in ((TokenLayout(32, (8,)), 'in region 5. Kin: 0.'),
+                        (TokenLayout(8, (2, 4)), 'in region 1. Kin: 1 (1 of 4 px).')):
+        said = in_node("sayKin(DATA, {kind: 'token', i: 5})",
+                       view_tokens(picture(layout.image_size), layout).data, 'viewer')
+        assert said.startswith('Position 5: ') and said.endswith(end)
+
 # the viewer's data
 
 @pytest.mark.parametrize('p', [-1, 340, 10**6])

@@ -7,15 +7,19 @@ const WORDS = {
   provenance: 'Provenance: how much of each original token is in a later one, all steps ' +
     'multiplied. For the class token attention is followed too (rollout).'};
 
+// Regions in a row of a strip: one, or as many as there are rows where each has few tokens.
+const abreast = (regions, per) => per < 4 && regions > 8 ? Math.round(Math.sqrt(regions)) : 1;
+
 const strip = (parent, kind, regions, per, fill, label) => {
-  const numbered = kind == 'target' && per > 1 && per <= 16, tall = regions > 8 ? 8 : numbered ?
+  const wide = per*abreast(regions, per), rows = Math.ceil(per*regions/wide);
+  const numbered = kind == 'target' && per > 1 && per <= 16, tall = rows > 8 ? 8 : numbered ?
     22 : 18;
-  const svg = make('svg', {class: 'strip', viewBox: `0 0 ${26*per} ${tall*regions}`, role: 'group',
-    preserveAspectRatio: 'none', 'data-per': per,
-    style: `height: ${tall*regions}px; max-width: ${26*per}px`, 'aria-label': `${kind} sequence`},
+  const svg = make('svg', {class: 'strip', viewBox: `0 0 ${26*wide} ${tall*rows}`, role: 'group',
+    preserveAspectRatio: 'none', 'data-per': wide,
+    style: `height: ${tall*rows}px; max-width: ${26*wide}px`, 'aria-label': `${kind} sequence`},
       parent);
   for (let i = 0; i < per*regions; i++) {
-    const row = Math.floor(i/per), x = 26*(i % per), y = tall*row;
+    const row = Math.floor(i/wide), x = 26*(i % wide), y = tall*row;
     cell(svg, kind, i, x, y + 1, 26, tall - 2, fill(i), label(i));
     if (numbered)
       make('text', {x: x + 13, y: y + tall/2 + 4, 'aria-hidden': true}, svg, String(i % per));
@@ -52,8 +56,9 @@ const mostPeaked = m => {
 // Everything can be said in words, too.
 const sayKin = (data, at) => {
   const kin = count(data, new Map(data.linked[at.i].map(i => [i, 1]))).filter(([, n]) => n);
+  const sizes = kin.length ? ` (${kin.map(([p, n]) => `${n} of ${p} px`).join(', ')})` : '';
   return `Position ${at.i}: ${where(data, at.i)}, in region ${data.region[at.i]}. ` +
-    `Kin: ${data.linked[at.i].length} (${kin.map(([p, n]) => `${n} of ${p} px`).join(', ')}).`;
+    `Kin: ${data.linked[at.i].length}${sizes}.`;
 };
 const sayTarget = (data, m, at, lit) => {
   const on = [...lit[m.sources].values()], region = Math.floor(at.i/m.targets);
@@ -200,20 +205,23 @@ const controls = (view, card, maps, show) => {
 
 const strips = (view, box, map) => {
   const {data} = view, mixed = map && map.sources == 'mixed', grey = () => 'var(--line)';
+  const T = data.scale.length/data.regions, rowOf = (regions, per) => {
+    const n = abreast(regions, per);
+    return n > 1 ? `${n} regions a row` : 'a row a region';
+  };
   box.replaceChildren();
   if (map) {
-    const per = `${map.name}: mixed tokens 0 to ${map.targets - 1}, a row a region`;
-    make('h4', {}, box, map.targets > 1 ? per : map.name);
+    const per = `mixed tokens 0 to ${map.targets - 1}, ${rowOf(map.regions, map.targets)}`;
+    make('h4', {}, box, map.targets > 1 ? `${map.name}: ${per}` : map.name);
     const name = i => map.targets > 1 ?
       `mixed token ${i % map.targets} of region ${Math.floor(i/map.targets)}` : map.name;
     strip(box, 'target', map.regions, map.targets, grey, name);
   }
   const heading = mixed ? 'made from the mixed tokens of the step before' :
-    'the sequence, a row a region, fine to coarse';
+    `the sequence, ${rowOf(data.regions, T)}${data.patches.length > 1 ? ', fine to coarse' : ''}`;
   make('h4', {}, box, heading);
   if (mixed) strip(box, 'mixed', map.regions, map.per, grey, i => `mixed token ${i}`);
-  else strip(box, 'token', data.regions, data.scale.length/data.regions,
-    i => data.colors[data.scale[i]], i => where(data, i));
+  else strip(box, 'token', data.regions, T, i => data.colors[data.scale[i]], i => where(data, i));
 };
 
 const start = (host, data) => {
