@@ -458,7 +458,10 @@ def _differs(about, images, split, broken, root):
 def _mended(broken, root, in_chans):
     "Whether a file that could not be read when a cache was written can be now."
     for path in broken:
-        try: open_image(root/path, in_chans)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')                     # as when it was decoded
+                open_image(root/path, in_chans)
         except Exception: continue                                  # whatever Pillow raises
         return f'{path} can be read now'
 
@@ -499,7 +502,7 @@ def _tell_broken(broken, on_broken):
 def _split_as_trained(listed, seed, cache):
     "A list that is only scored, divided as it was for training, if that is written down."
     if not listed.written: return listed
-    ways = [re.fullmatch(r'split-([\de.-]+)-(\d+)', f.stem)
+    ways = [re.fullmatch(r'split-(\d[\d.]*(?:e-\d+)?)-(\d+)', f.stem)
             for f in sorted(listed.written.parent.glob('split-*.json'))]
     ways = [(float(w[1]), int(w[2])) for w in ways if w and (not seed or int(w[2]) == seed)]
     if len(ways) > 1:

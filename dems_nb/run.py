@@ -821,8 +821,8 @@ def train(
         if num_distrib() > 1: dls = _share(dls)
         learn = make_learner(recipe, dls, model, path=folder.home, device=device, cbs=cbs)
         learn.pretrained = source
-        _note(learn, folder, given=given, callbacks=[type(c).__name__ for c in cbs],
-              commits=[_commit()], devices=[_device_name(dls.device)],
+        _note(learn, folder.saved, recipe.epochs, given=given, commits=[_commit()],
+              callbacks=[type(c).__name__ for c in cbs], devices=[_device_name(dls.device)],
               precisions=[chosen_precision(recipe, dls.device)])
         _fit(learn, recipe, folder, bar, save_every)
         learn.evaluation = evaluate(learn.model, learn.dls)
@@ -835,11 +835,12 @@ def train(
 # %% ../nbs/09_run.ipynb #deff1898
 _noted = 'given', 'callbacks', 'commits', 'devices', 'precisions'  # of all parts of a run
 
-def _note(learn, folder, **now):
+def _note(learn, saved, epochs, **now):
     "Note of a learner what is so in all parts of its run, each once: before a stop, then now."
+    complete = saved and saved[1]['epoch'] >= epochs                    # nothing is left to train
     for name, values in now.items():
-        before = folder.saved[1].get(name) if folder.saved else None
-        if before is None or not folder.done:
+        before = saved[1].get(name) if saved else None
+        if before is None or not complete:
             before = [*(before or []), *(v for v in values if v not in (before or []))]
         setattr(learn, name, before)
 

@@ -163,6 +163,8 @@ def test_a_run_names_every_commit_it_was_trained_from(tmp_path, monkeypatch):
     with pytest.raises(R.Interrupted): at('b', cbs=[Do(1, 2, stop)])
     assert at('a') == 'a then b'
     assert at('c') == 'a then b'                          # it scored, and trained nothing
+    (tmp_path/'result.json').unlink()                     # killed when all was trained
+    assert at('c') == 'a then b'
 
 def test_a_longer_run_names_the_commit_of_what_was_added(tmp_path, monkeypatch):
     monkeypatch.setattr(R, '_commit', lambda: 'a')
