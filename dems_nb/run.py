@@ -8,8 +8,8 @@ __all__ = ['state_tensors', 'state_notes', 'restore_state', 'previous_checkpoint
            'environment', 'run_result', 'train']
 
 # %% ../nbs/09_run.ipynb #9a4e330c
-import csv, ctypes, hashlib, importlib.metadata, io, json, math, os, platform, re, signal, socket
-import subprocess, threading, time, torch
+import atexit, csv, ctypes, hashlib, importlib.metadata, io, json, math, os, platform, re, signal
+import socket, subprocess, threading, time, torch
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from numbers import Real
@@ -732,7 +732,12 @@ def _join_processes(device):
     except ImportError:
         raise ImportError(
             'several processes need Hugging Face accelerate: pip install accelerate') from None
+    if not torch.distributed.is_initialized(): atexit.register(_leave_processes)
     return PartialState(cpu=device is not None and torch.device(device).type == 'cpu').device
+
+def _leave_processes():
+    "Part from the other processes; gloo's threads, if nobody ends them, may end it by an abort."
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 
 def _share(dls):
     "The same data, of which each process sees its share."
