@@ -456,7 +456,7 @@ def _differs(about, images, split, broken, root):
     if pixels.hexdigest() != about['pixels']: return 'its bytes are not those that were written'
 
 def _mended(broken, root, in_chans):
-    "Whether a file that could not be read when a cache was written can be now."
+    "Of files that could not be read when a cache was written, a sentence on one that can; or None."
     for path in broken:
         try:
             with warnings.catch_warnings():

@@ -113,12 +113,14 @@ R.train(''').replace('class Kill(R.Callback):\n    order = 100',
     assert_same_run(tmp_path/'whole', tmp_path/'killed')
     assert not list((tmp_path/'killed').glob('.checkpoint*'))  # and the rest of it is cleared away
 
+class Overflow(R.Callback):
+    "In the third batch: the scale becomes part of the state; of two a step, a gradient that waits."
+    order = 30
+    def before_backward(self):
+        if (self.epoch, self.iter) == (0, 2): self.learn.loss_grad = self.loss_grad*float('inf')
+
 def test_float16_and_its_scaler(tmp_path):
     r = replace(recipe, precision='fp16', n_train=40, holdout=20, bs=8) # a CPU emulates float16
-    class Overflow(R.Callback):  # makes the scale part of the state
-        order = 30
-        def before_backward(self):
-            if (self.epoch, self.iter) == (0, 2): self.learn.loss_grad = self.loss_grad*float('inf')
     go(tmp_path/'whole', r, cbs=[Overflow()])
     with pytest.raises(R.Interrupted):
         go(tmp_path/'s', r, cbs=[Overflow(), At(1, 3, raise_signal(signal.SIGINT))])
@@ -128,10 +130,6 @@ def test_float16_and_its_scaler(tmp_path):
 
 def test_gradients_that_overflow_and_wait_are_no_end_of_a_float16_run(tmp_path):
     r = replace(recipe, precision='fp16', n_train=40, holdout=20, bs=8, accumulate=2)
-    class Overflow(R.Callback):  # in a batch that is the first of a step's two
-        order = 30
-        def before_backward(self):
-            if (self.epoch, self.iter) == (0, 2): self.learn.loss_grad = self.loss_grad*float('inf')
     go(tmp_path/'whole', r, cbs=[Overflow()])
     with pytest.raises(R.Interrupted):
         go(tmp_path/'s', r, cbs=[Overflow(), At(0, 2, raise_signal(signal.SIGINT))])
