@@ -3,8 +3,8 @@
     python bench/runs.py pair --data_path data     # again and again until the exit status is 0
     python bench/runs.py nano --data_path data
 
-`pair`: the paper's claim, like for like: `dems_tiny` and `vit_tiny` (patch 2, the same positions)
-by the paper's recipe on CIFAR-10, compiled, seed 0. The first call measures an epoch of each and
+`pair`: what the paper claims is about: `dems_tiny` and `vit_tiny` (patch 2, the same positions),
+alike in everything else, by the paper's recipe on CIFAR-10, compiled, seed 0. The first call measures an epoch of each and
 chooses one number of epochs, so that both schedules end within `--minutes` together. `nano`: the
 three small models at the paper's 800 epochs, seed by seed: `dems_nano`, `vit_nano`, and `vit_nano`
 with the positions of the released baseline (fixed noise of standard deviation 0.02).
@@ -53,10 +53,11 @@ class StopAfter(Callback):
 class ReleasedPositions(Callback):
     "Positions as the released plain ViT has them: fixed noise in the place of sines and cosines."
     order = 59                                  # before a checkpoint is read, which has them
+    def __init__(self, seed=0): self.seed = seed
     def before_fit(self):
         model = bare_model(self.model)
         if model.config['positions'] == 'noise': return
-        pos, draw = model.tokenizer.pos, torch.Generator().manual_seed(0)
+        pos, draw = model.tokenizer.pos, torch.Generator().manual_seed(self.seed)
         noise = torch.nn.init.trunc_normal_(torch.empty(pos.shape), std=.02, generator=draw)
         del model.tokenizer.pos                 # which no file holds
         model.tokenizer.register_buffer('pos', noise.to(pos.device))
@@ -78,16 +79,21 @@ def plan_pair(file, minutes, calls, spent, models, common, where):
     print(f'{epochs} epochs of each: {times}', flush=True)
     return recipes
 
-def has_row(home, stage, r):
+def variant_of(cbs):
+    "What a run's callbacks make of its model, by the name that the studies have for it."
+    return 'pos_noise' if any(isinstance(c, ReleasedPositions) for c in cbs) else 'base'
+
+def has_row(home, stage, r, variant):
     "Whether the ledger has a row of this recipe."
-    name = f'{stage}-{r.model}-{r.dataset}-n*-s{r.seed}-{r.hash}.json'
+    what = r.model if variant == 'base' else f'{r.model}-{variant}'
+    name = f'{stage}-{what}-{r.dataset}-n*-s{r.seed}-{r.hash}.json'
     return any((home/'ledger/gpu').glob(name))
 
-def finish(run, home, stage):
+def finish(run, home, stage, variant):
     "What is done after a run: the weights in half precision, and last of all the row."
     model = load_model(run)
     save_model(model, run/half, torch.float16, recipe=model.notes['recipe'])
-    enter_run(run, home/'ledger', 'gpu', stage)
+    enter_run(run, home/'ledger', 'gpu', stage, variant=variant)
 
 def files_of(run):
     "What of a run is to come back, the most important first; of one that is not done its state."
@@ -131,8 +137,8 @@ def work(runs, home, last, end, where, clock, packed=lambda: None):
     """Go through runs (name, stage, recipe, callbacks) until `end`: whether all are done. After
     `last` none is begun; `packed` is called after each."""
     for name, stage, recipe, cbs in runs:
-        run = home/name
-        if has_row(home, stage, recipe): continue
+        run, variant = home/name, variant_of(cbs)
+        if has_row(home, stage, recipe, variant): continue
         if clock() >= last: return False
         if not (run/'result.json').exists():
             try: train(recipe, run, resume=True, bar=False, **where,
@@ -140,7 +146,7 @@ def work(runs, home, last, end, where, clock, packed=lambda: None):
             except Interrupted as e:
                 print(f'{name}: {e}', flush=True)
                 return False
-        finish(run, home, stage)
+        finish(run, home, stage, variant)
         print(f'{name}: done', flush=True)
         packed()
     return True
@@ -160,7 +166,7 @@ def planned(a, home, common, where, spent):
                     Recipe.pretrain(model, epochs=a.epochs, **own), cbs)
                    for model, stage, cbs in (
                        ('dems_nano', 'whole', []), ('vit_nano', 'whole', []),
-                       ('vit_nano', 'released-positions', [ReleasedPositions()]))]
+                       ('vit_nano', 'released-positions', [ReleasedPositions(seed)]))]
             packs[f'nano-s{seed}'] = [name for name, *_ in new]
         runs += new
     return runs, packs

@@ -408,7 +408,7 @@ def _score(args):
                    n_scored=whole.n)
     if args.drop_last:
         part = evaluate(model, dls, drop_last=args.batch_size)
-        print(f'without the last, unfinished batch, as the released code scores: {part}')
+        print(f'without the last, unfinished batch, as many as the released code scores: {part}')
         figures['drop_last'] = dict(accuracy=part.accuracy, n_scored=part.n)
     if args.json: write_atomic(args.json, json.dumps(figures, indent=1).encode())
     return whole

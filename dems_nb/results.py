@@ -145,7 +145,8 @@ def check_row(
     try:
         for holds, why in _rules(row):
             if not holds: refuse(why)
-    except (KeyError, TypeError) as e: refuse(f'a value in it is missing or of another kind ({e})')
+    except (KeyError, TypeError, ArithmeticError) as e:
+        refuse(f'a value in it is missing or of another kind ({e})')
     return row
 
 # %% ../nbs/13_results.ipynb #f6527531
@@ -166,17 +167,22 @@ def read_ledger(
     return [read_row(p) for p in paths if study or p.parent.name != 'released']
 
 # %% ../nbs/13_results.ipynb #68f734df
+def _as_named(row):
+    "Whether a row's model has the positions that its name stands for: a callback may change them."
+    return (row.get('config') or {}).get('positions', 'sincos') == 'sincos'
+
 def enter_run(
     run, # folder of a finished run, with `result.json`
     ledger, # the ledger's folder
     study:str, # where it belongs
     stage:str, # its part of the study
     checksum:str=None, # of the data, if the run did not note it
+    variant:str='base', # what is changed, such as 'pos_noise'; 'base' is the named model
 ) -> Path: # of the new row
     "Copy a run's result into a ledger. Raises `ValueError`, or `FileExistsError` for a row there."
     run = Path(run)
     result = read_json(run/'result.json')
-    row = dict(study=study, stage=stage, variant='base', **result)
+    row = dict(study=study, stage=stage, variant=variant, **result)
     if isinstance(row.get('data'), dict) and checksum:
         row['data']['checksum'] = row['data'].get('checksum') or checksum
     recipe = check_row(row, f'{run.name}/result.json')['recipe']
@@ -184,9 +190,12 @@ def enter_run(
         raise ValueError(f'{run.name} was trained from a model that was given, and its result '
                          'cannot say which one: start from trained weights by pretrained=…, or '
                          'let a study name its variant')
+    if variant == 'base' and not _as_named(row):
+        raise ValueError(f'{run.name} has other positions than its {recipe["model"]}, '
+                         f'{row["config"]["positions"]}: give its variant, such as pos_noise')
     size = int(row['data']['n_train'])
-    name = (f'{stage}-{recipe["model"]}-{recipe["dataset"]}-n{size}-s{row["seed"]}-'
-            f'{row["recipe_hash"]}')
+    what = recipe['model'] if variant == 'base' else f'{recipe["model"]}-{variant}'
+    name = f'{stage}-{what}-{recipe["dataset"]}-n{size}-s{row["seed"]}-{row["recipe_hash"]}'
     path = Path(ledger)/study/f'{name}.json'
     if path.exists():
         raise FileExistsError(f'{study}/{path.name} is in the ledger: remove it first to enter the '
@@ -297,7 +306,7 @@ def published() -> pd.DataFrame: # model, stage, dataset, epochs, batch, accurac
 
 # %% ../nbs/13_results.ipynb #a90c7f31
 def reported_cifar10() -> pd.DataFrame: # model, training, images (M), PFLOP, accuracy (%), source
-    "What others report for CIFAR-10 at 32 pixels, from scratch: the context of the paper's figure."
+    "What others report for CIFAR-10 at 32 px, no other data: the context of the paper's figure."
     mixed = 'mixup, cutmix and smoothing'
     return pd.DataFrame([
         dict(model='DEMS-Ti', training=f'the paper\'s recipe, with {mixed}', images='40',
@@ -307,16 +316,24 @@ def reported_cifar10() -> pd.DataFrame: # model, training, images (M), PFLOP, ac
         dict(model='plain ViT-Ti, patch 2',
              training=f'lr 1e-3, batch 256, RandAugment, random erasing, gentle crops, {mixed}',
              images='30', PFLOP='about 300', accuracy=95.66, source='erow/vitookit, doc/mvit.md'),
+        dict(model='plain ViT-Ti, patch 2',
+             training='contrastive pre-training on the same pictures, then fine-tuning', images='–',
+             PFLOP='–', accuracy=97.5, source='visresearch/patchmix, the authors\' laboratory'),
+        dict(model='DEMS-Ti', training='the first line\'s, then fine-tuning', images='–', PFLOP='–',
+             accuracy=96.74, source='the paper'),
+        dict(model='CCT-7/3x1', training='its own, 300 epochs', images='15', PFLOP='–',
+             accuracy=96.53, source='SHI-Labs/Compact-Transformers'),
         dict(model='a CNN', training='its own', images='–', PFLOP='about 3', accuracy=96.,
              source='airbench96')])
 
 # %% ../nbs/13_results.ipynb #b0f200cf
 def _ours(rows, model, stage, dataset):
     "What the ledger has for a line of the paper's table."
-    wanted = (model, dataset, 'test', stage == 'finetune', 'base', [])
+    wanted = (model, dataset, 'test', stage == 'finetune', 'base', [], True)
     hits = [r for r in rows if r['stage'] != 'released' and wanted == (
         r['recipe']['model'], r['recipe']['dataset'], r['scored_on'], bool(r.get('pretrained')),
-        r['variant'], r['given'])]
+        r['variant'], r['given'], _as_named(r))
+        and (r.get('pretrained') or {}).get('name') not in zoo]      # the authors' weights, tuned
     part = lambda r: f' of {r["data"]["n_train"]:,} images' if r['recipe'].get('n_train') else ''
     return '; '.join(f'{r["accuracy"]:.2%} ({r["interval"][0]:.1%} to {r["interval"][1]:.1%}), '
                      f'{r["epochs"]} epochs{part(r)}' for r in hits) or 'not run'

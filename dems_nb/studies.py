@@ -27,8 +27,8 @@ from .datasets import dataset_facts
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import environment, run_result, train
-from .results import (difference_text, enter_run, frame, mean_text, paired, paired_change,
-                             read_ledger, read_row, say_difference)
+from .results import (_as_named, difference_text, enter_run, frame, mean_text, paired,
+                             paired_change, read_ledger, read_row, say_difference)
 from .commands import _command, _device
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
@@ -305,13 +305,19 @@ def cifar10(
     return data_efficiency(rows, images, seeds, 'cifar10', (4_000, 16_000), (4_000,), 'cifar10')
 
 # %% ../nbs/18_studies.ipynb #b46e6304
+def _of_size(study, rows, images, default):
+    "The rows of a study that another takes its rates from, at the size that goes with its own."
+    size = {} if images == default else dict(images=images)
+    return _rows_of(studies[study](rows, **size), rows)
+
 def ablations(
     rows:list, # of the ledger so far
     images:int=120_000, # images seen in a run
     seeds:int=3, # 0, 1, 2, …
 ) -> list: # of `PlannedRun`, seed by seed; nothing before `data_efficiency` is tuned
     "What does each part do? `dems_nano` with one thing changed, 4,000 images of Fashion-MNIST."
-    try: lr = chosen_lr(rows, 'data_efficiency', 'dems_nano', 4_000)
+    tuned = _of_size('data_efficiency', rows, images, 120_000)
+    try: lr = chosen_lr(tuned, 'data_efficiency', 'dems_nano', 4_000)
     except ValueError: return []
     base = _light(model='dems_nano', n_train=4_000, epochs=_epochs(images, 4_000), lr=lr)
     plans = []
@@ -360,9 +366,10 @@ def positions(
 _budgets = ((5, 3), (24, 3), (120, 2)) # epochs of CIFAR-10, seeds
 paper_lr_grid = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)
 
-def _base_rates(rows):
+def _base_rates(rows, images=None, default=None):
     "The learning rate of each model, as `positions` has tuned it; None before that."
-    try: return {m: _tuned_lr(rows, m) for m in models}
+    tuned = _of_size('positions', rows, images, default)
+    try: return {m: _tuned_lr(tuned, m) for m in models}
     except ValueError: return None
 
 def budget(
@@ -406,7 +413,7 @@ def compression(
     seeds:int=3, # 0, 1, 2, …
 ) -> list: # of `PlannedRun`; nothing before `positions` is tuned
     "Gentler compression of the regions, scored on 10,000 held-out training images of CIFAR-10."
-    rates = _base_rates(rows)
+    rates = _base_rates(rows, images, 1_200_000)
     if rates is None: return []
     gentler = [('dems_nano', f'n_mixed_{n}') for n in ('21_21', '16_16', '16_8')]
     others = [('vit_nano', 'base'), *gentler]
@@ -600,6 +607,7 @@ def take_over(
         if (r['variant'], r['recipe_hash']) != (run.variant, run.recipe.hash): continue
         if r.get('pretrained') or 'dls' in r['given'] or 'first_entered' in r: continue
         if ('model' in r['given']) != (run.variant != 'base'): continue
+        if run.variant == 'base' and not _as_named(r): continue           # changed by a callback
         precision = chosen_precision(run.recipe, default_device())
         if run.stage != 'tune' and r['precision'] != precision: continue
         first = PlannedRun(r['study'], r['stage'], run.recipe, run.variant)
@@ -636,13 +644,15 @@ def _in_another_process(run, out, root, threads, runs, say, children):
     return ok
 
 # %% ../nbs/18_studies.ipynb #76a009bb
-def _refuse_two_sizes(name, rows, out, images, seeds=3):
+def _refuse_two_sizes(name, rows, out, images=None, seeds=3):
     "Raise `ValueError` if a study is asked for at another size than the ledger has it."
     if name == 'budget':
+        if not images: return
         raise ValueError('budget is about how many images are seen, and has no other size: leave '
                          'images out')
     seeds = max([seeds, *(r['seed'] + 1 for r in rows if r['study'] == name)])
-    own = _rows_of(studies[name](rows, images=images, seeds=seeds), rows)
+    size = dict(images=images) if images else {}
+    own = _rows_of(studies[name](rows, seeds=seeds, **size), rows)
     other = [r for r in rows if r['study'] == name and r not in own]
     if other:
         raise ValueError(f'{out} has {len(other)} runs of {name} at another size: give this one a '
@@ -695,11 +705,11 @@ def run_study(
         while True:
             rows = read_ledger(out)
             planned = studies[n](rows, **changes)
-            if 'images' in changes: _refuse_two_sizes(n, rows, out, **changes)
             if not planned and not failed:
                 first = 'data_efficiency' if n == 'ablations' else 'positions'
                 raise ValueError(f'{n} has nothing to run yet: it takes the learning rate that '
                                  f'{first} finds, so run dems_study {first} first')
+            if planned: _refuse_two_sizes(n, rows, out, **changes)
             plans = [p for p in planned if p.name not in lost]
             if not _pending(plans, rows): break
             lost += run_plans(plans, out, processes, threads, root, say, runs)

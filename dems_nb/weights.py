@@ -356,6 +356,14 @@ def load_bundled(
     with as_file(files('dems_nb')/'assets'/f'{name}.safetensors') as path: return load_model(path)
 
 # %% ../nbs/04_weights.ipynb #4ba8ba82
+def _misnamed(model, entry):
+    "What of a model is not as an entry of the zoo has it, as words; none if it is the one."
+    want = create_model(entry.model, 2, image_size=entry.image_size,
+                        patch_size=entry.patch_size).config
+    return [f'{k} {model.config.get(k)} in place of {want[k]}'
+            for k in ('dim', 'depth', 'patch_sizes', 'image_size', 'n_mixed')
+            if model.config.get(k) != want[k]]
+
 def _load_zoo(name):
     "A checkpoint of the zoo, from its copy here, or fetched, checked and copied. Says whose it is."
     entry = zoo_entry(name)
@@ -363,17 +371,14 @@ def _load_zoo(name):
     print(f'{name}: weights by the authors of the paper, {entry.licence}: '
           'name them, and no commercial use', file=sys.stderr)
     if copy.is_file():
-        try: return _read_model(copy)
-        except ValueError: pass  # damaged: make it again from the authors' file
+        try:
+            model = _read_model(copy)
+            if 'pth_sha256' in model.notes and not _misnamed(model, entry): return model
+        except ValueError: pass  # damaged, or another's: make it again from the authors' file
     fetch(name)
-    sizes = dict(image_size=entry.image_size, patch_size=entry.patch_size)
-    want = create_model(entry.model, 2, **sizes).config
     try:
         model = load_released(pth)
-        sizes = [k for k in ('dim', 'depth', 'patch_sizes', 'image_size', 'n_mixed')
-                 if model.config[k] != want[k]]
-        wrong = [f'{k} {model.config[k]} in place of {want[k]}' for k in sizes]
-        if wrong:
+        if wrong := _misnamed(model, entry):
             twins = [e.name for e in zoo.values() if e.file_id == entry.file_id and e != entry]
             same = f'; its address is listed for {twins[0]} as well' if twins else ''
             raise ValueError(f'{pth} is no {entry.model} for {entry.dataset}: it has '

@@ -285,6 +285,8 @@ def test_nano_seed_by_seed(tmp_path):
     assert by_stage['whole']['loss'] != by_stage['released-positions']['loss']
     assert {k: r['config']['positions'] for k, r in by_stage.items()} == {
         'whole': 'sincos', 'released-positions': 'noise'}
+    assert {k: r['variant'] for k, r in by_stage.items()} == {
+        'whole': 'base', 'released-positions': 'pos_noise'}        # no study takes it for the base
     assert sorted(p.name for p in (tmp_path/'back').iterdir()) == [
         'ledger.tar', 'nano-s0.tar', 'nano-s1.tar']
 

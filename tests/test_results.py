@@ -378,6 +378,32 @@ def test_a_run_of_a_model_that_was_given_is_not_the_base(tmp_path):
                           for more in (dict(variant='scales_1'), dict(given=['model']))]).ours
     assert set(line) == {'not run'}
 
+def test_a_run_whose_positions_a_callback_has_changed_is_not_the_base(tmp_path):
+    "It has the name, the recipe and the hash of the model as it is."
+    row = R.read_row(S.run_planned(sample(), tmp_path/'a'))
+    result = {k: v for k, v in row.items() if k not in ('study', 'stage', 'variant')}
+    result['config'] = dict(result['config'], positions='noise')
+    (tmp_path/'result.json').write_text(json.dumps(result))
+    enter = lambda **kw: R.enter_run(tmp_path, tmp_path/'b', 'x', 'images', **kw)
+    with pytest.raises(ValueError, match='other positions than its dems_nano, noise'): enter()
+    assert not (tmp_path/'b').exists()
+    changed = R.read_row(enter(variant='pos_noise'))
+    assert changed['variant'] == 'pos_noise'
+    assert S.take_over(replace(sample(), study='y'), [changed], tmp_path/'b') is None
+    assert S.take_over(replace(sample(), study='y'), [dict(changed, variant='base')],
+                       tmp_path/'b') is None
+
+@pytest.mark.parametrize('broken', [dict(interval=[10**400, 1]), dict(n_scored=10**400),
+                                    dict(bs=0)])
+def test_numbers_beyond_all_bounds_are_refused_by_name(broken):
+    row = R.read_row(next((ledger/'cifar10').glob('images-*.json')))
+    if 'bs' in broken:
+        row['recipe'].update(broken)
+        row['recipe_hash'] = R.recipe_hash(row['recipe'])
+    elif 'n_scored' in broken: row['data'].update(broken)
+    else: row.update(broken)
+    with pytest.raises(ValueError, match='a/b.json is refused'): R.check_row(row, 'a/b.json')
+
 def test_a_rate_comes_from_runs_of_the_studys_own_size():
     rows = R.read_ledger(ledger)
     def larger(r):
@@ -388,6 +414,23 @@ def test_a_rate_comes_from_runs_of_the_studys_own_size():
         more = [larger(r) for r in rows if (r['study'], r['stage']) == (study, 'tune')]
         plan = S.studies[study]
         assert more and plan(rows) == plan(rows + more)
+        for other in ('ablations', 'budget', 'compression'):                # whose rates they find
+            assert S.studies[other](rows) == S.studies[other](rows + more)
+            assert S.studies[other](rows)
+        assert not S.ablations(more) and not S.compression(more)
+
+def test_a_ledger_that_has_a_study_at_another_size_is_not_gone_on_with(tmp_path, monkeypatch):
+    "Without `images`, too: runs of the study's own size were added to those of another."
+    monkeypatch.setattr(S, 'run_plans', lambda *a: pytest.fail('something was run'))
+    small = S.cifar10([], images=24_000)[0]
+    row = R.read_row(next((ledger/'cifar10').glob('tune-*.json')))
+    (tmp_path/'cifar10').mkdir()
+    (tmp_path/'cifar10/a.json').write_text(json.dumps({
+        **row, 'recipe': small.recipe.to_dict(), 'recipe_hash': small.recipe.hash,
+        'seed': small.recipe.seed, 'epochs': small.recipe.epochs,
+        'images_seen': small.recipe.epochs*row['data']['n_train']}))
+    with pytest.raises(ValueError, match='1 runs of cifar10 at another size'):
+        S.run_study(['cifar10'], tmp_path)
 
 def test_a_ledger_has_a_study_at_one_size(monkeypatch):
     monkeypatch.setattr(S, 'run_plans', lambda *a: pytest.fail('something was run'))

@@ -115,6 +115,21 @@ def test_a_damaged_copy_is_made_again(tiny):
     W.load_model('dems_tiny/cifar100')
     assert copy.read_bytes() == whole
 
+@pytest.mark.parametrize('what', ['another model', 'no checksum'])
+def test_a_copy_that_is_not_what_its_name_says_is_made_again(what, tiny):
+    "It was believed; and one without the authors' checksum ended dems_reproduce by a KeyError."
+    pth, copy = Z.zoo_files('dems_tiny/cifar100')
+    pth.parent.mkdir()
+    pth.write_bytes(tiny[1])
+    W.load_model('dems_tiny/cifar100')
+    whole = copy.read_bytes()
+    if what == 'another model': W.save_model(create_model('dems_nano'), copy, pth_sha256='0'*64)
+    else: W.save_model(tiny[0], copy)
+    model = W.load_model('dems_tiny/cifar100')
+    assert model.config['dim'] == 192 and model.notes['pth_sha256'] == hashlib.sha256(
+        tiny[1]).hexdigest()
+    assert copy.read_bytes() == whole
+
 def test_two_who_want_the_same_file_fetch_it_once(tiny, monkeypatch):
     entry, found = Z.zoo_entry('dems_tiny/cifar100'), []
     with drive({entry.file_id: ('small', tiny[1])}, monkeypatch) as asked:
