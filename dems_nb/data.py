@@ -18,7 +18,7 @@ from fastai.data.transforms import Category, CategoryMap
 from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, default_device
 from fastcore.basics import patch
 from fastcore.foundation import L
-from .trust import name_arguments, whole_number
+from .trust import name_arguments, shown, whole_number
 from .datasets import (PictureRule, dataset_facts, fashion_classes, part_indices,
                               picture_stats, read_files, read_sample, resize_images)
 from .datasets import dataset_name, list_datasets # which others ask of this room
@@ -213,6 +213,9 @@ def _check_loader(data, bs, rank, world, keep, others):
         raise TypeError(f'DeviceDL does not know {", ".join(unknown)}')
     if not isinstance(data, Images):
         raise TypeError(f'dataset is a {type(data).__name__}: give Images(x, y)')
+    if others.get('n') not in (None, len(data)):
+        raise ValueError(f'n is {shown(others["n"])} and there are {len(data)} pictures: '
+                         'for fewer give dataset[:n]')
     bs = whole_number('bs', bs)
     world = whole_number('world', world)
     if whole_number('rank', rank, 0) not in range(world):
@@ -424,6 +427,8 @@ def get_dls(
     **options # of image folders, see `dems_nb.folders.read_folder`; other sets have no use for them
 ) -> DataLoaders: # of fastai; `.vocab` the class names, `.c` how many, `.in_chans`, `.name`
     "DataLoaders that make batches on the device. Raises `ValueError` for data that cannot be."
+    if not train and (holdout or n_train is not None):
+        raise ValueError('holdout and n_train divide the training pictures: read them, train=True')
     record = dataset_facts(dataset)
     side = whole_number('image_size', record.image_size if image_size is None else image_size)
     bs = whole_number('bs', bs)

@@ -13,7 +13,7 @@ from PIL import Image
 from .trust import name_arguments
 from .augment import Augment, AugmentSchedule
 from .datasets import open_image, picture_stats
-from .model import ViT
+from .model import ViT, _in_eval
 
 # %% ../nbs/26_figures.ipynb #778b396f
 # finest scale first
@@ -99,13 +99,13 @@ def _model_input(model, img, x=None):
 
 def _watch(model, x, modules, look):
     "Logits of images, in eval mode, on the CPU; `look(module, input, output)` at each module."
-    p, modes = next(model.parameters()), [(m, m.training) for m in model.modules()]
+    p = next(model.parameters())
     hooks = [m.register_forward_hook(look) for m in modules]
     try:
-        with torch.no_grad(): return model.eval()(x.to(p.device, p.dtype)).float().cpu()
+        with torch.no_grad(), _in_eval(model):
+            return model(x.to(p.device, p.dtype)).float().cpu()
     finally:
         for h in hooks: h.remove()
-        for m, training in modes: m.training = training
 
 # %% ../nbs/26_figures.ipynb #f2a1bb78
 def _schedule_of(recipe, in_chans):
@@ -130,7 +130,7 @@ def _show_curves(ax, schedule, epochs):
 # %% ../nbs/26_figures.ipynb #c1658c61
 def show_schedule(
     img, # the picture, uint8 or 0…1 float, (1 or 3, height, width)
-    recipe, # a `Recipe` with augment='paper', or an `AugmentSchedule`
+    recipe, # an `AugmentSchedule`, or a `Recipe` with augment='paper', without its RandAugment
     epochs:list=None, # which epochs, from 0; by default five over the whole training
     n:int=6, # how many draws of each
     seed:int=0, # of the draws
@@ -140,8 +140,8 @@ def show_schedule(
     schedule = _schedule_of(recipe, len(img))
     if epochs is None: epochs = sorted({round(i*(schedule.epochs - 1)/4) for i in range(5)})
     p = [schedule(e)[0] for e in epochs]  # raises for an epoch that is not there
-    augment = Augment(getattr(recipe, 'image_size', None) or img.shape[1], schedule,
-                      normalize=False)
+    augment = Augment(getattr(recipe, 'image_size', None) or img.shape[1], schedule, False,
+                      getattr(recipe, 'crop_scale', None) or (.2, 1.))
     fig = plt.figure(figsize=(1.1*n + 1, 1.8 + 1.1*len(epochs)), layout='constrained')
     top, low = fig.subfigures(2, 1, height_ratios=(1.8, 1.1*len(epochs)))
     _show_curves(top.subplots(), schedule, epochs)

@@ -19,7 +19,7 @@ from fastai.torch_core import default_device, num_distrib, rank_distrib, set_see
 from fastcore.basics import noop, patch
 from torch import nn
 from .trust import name_arguments, parse_json, whole_number
-from .model import ViT, create_model
+from .model import ViT, _in_eval, create_model
 from .datasets import dataset_facts, dataset_name
 from .data import get_dls, random_flip, random_shift, seed_of
 from .augment import Augment, AugmentSchedule, MixupCutmix
@@ -220,9 +220,10 @@ class MixupCutmixBatch(Callback):
 
 # %% ../nbs/07_learner.ipynb #af43028c
 class SoftCrossEntropy(CrossEntropyLossFlat):
-    "fastai's cross-entropy, which also takes probabilities (batch, class) as targets."
+    "fastai's cross-entropy: takes probabilities (batch, class) too, smooths in training alone."
     def __call__(self, inp, targ, **kwargs):
-        if not targ.is_floating_point(): return super().__call__(inp, targ, **kwargs)
+        if not targ.is_floating_point() and torch.is_grad_enabled():
+            return super().__call__(inp, targ, **kwargs)
         return nn.functional.cross_entropy(inp, targ, reduction=self.reduction)
 
 # %% ../nbs/07_learner.ipynb #1ece7f3b
@@ -266,7 +267,7 @@ def recipe_callbacks(
     if recipe.mixup:
         operation = MixupCutmix(dls.c, recipe.mixup, recipe.cutmix, recipe.label_smoothing)
         callbacks.append(MixupCutmixBatch(operation, recipe.seed))
-    if dls.device.type == 'cuda': callbacks.append(ExactDropout(recipe.attn_drop))
+    if dls.device.type == 'cuda': callbacks.append(ExactDropout())
     if recipe.compile: callbacks.append(CompileForTraining())
     return [*callbacks, *step_callbacks(recipe)]
 
@@ -288,7 +289,7 @@ def _check_fit(model, dls):
 def make_learner(
     recipe:Recipe, # all hyperparameters
     dls:DataLoaders=None, # the data; by default what the recipe names
-    model:ViT=None, # start from this model; by default a fresh one
+    model:ViT=None, # start from this one, with its own drop rates; by default a fresh one
     path='.', # folder for what callbacks write
     device=None, # where to train; by default fastai's default device, or where `dls` lives
     cbs:list=(), # further fastai callbacks
@@ -338,10 +339,10 @@ def evaluate(
     dls:DataLoaders, # its `valid` loader is scored
     drop_last:int=0, # leave out a last batch of fewer images; the released code: 256
 ) -> Evaluation: # predictions, accuracy, loss
-    "Score every image of `dls.valid`, in float32; several processes share the work."
+    "Score every image of `dls.valid`, in float32, on its device; several processes share the work."
     drop_last = whole_number('drop_last', drop_last, least=0)
-    model = model.to(dls.device).eval()
-    with torch.no_grad(): batches = [(model(x), y) for x, y in dls.valid]
+    with torch.no_grad(), _in_eval(model.to(dls.device)):
+        batches = [(model(x), y) for x, y in dls.valid]
     if batches: logits, targets = (torch.cat(t).float().cpu() for t in zip(*batches))
     else: logits, targets = torch.zeros(0, dls.c), torch.zeros(0)
     logits, targets = _from_all(logits, targets)

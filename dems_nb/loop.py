@@ -60,11 +60,10 @@ class Autocast(Callback):
 class ExactDropout(Callback):
     "On a GPU, train without cuDNN's attention, which rounds attention's dropout (chapter 12)."
     context = None
-    def __init__(self,
-        drop:float, # a probability
-    ): self.drop = drop
     def before_fit(self):
-        self.context = exact_dropout(self.drop)
+        drops = [getattr(m, 'drop', 0.) for m in self.model.modules()]        # of each attention
+        drops = [p for p in drops if isinstance(p, Real)]
+        self.context = exact_dropout(max(drops, default=0.))
         self.context.__enter__()
     def after_fit(self): self.close()
     def close(self):
@@ -75,11 +74,12 @@ class ExactDropout(Callback):
 class CompileForTraining(Callback):
     "Compile model and augmentation in place while they train; the names of the weights stay."
     order = 12
-    compiled = None
+    compiled = compiled_model = None
     def before_train(self):
-        if self.compiled is None:
+        if self.compiled_model is not self.model:         # the first time, or another model
+            self.close()
             self.model.compile()
-            self.compiled = self.model._compiled_call_impl
+            self.compiled, self.compiled_model = self.model._compiled_call_impl, self.model
             operations = [t for t in getattr(self.dls.train, 'tfms', ()) if isinstance(t, Augment)]
             self.faster = {t: torch.compile(t.apply) for t in operations}
         self.model._compiled_call_impl = self.compiled
@@ -87,8 +87,11 @@ class CompileForTraining(Callback):
     def after_train(self): self.close()
     def close(self):
         if self.compiled is None: return
-        self.model._compiled_call_impl = None
+        self.compiled_model._compiled_call_impl = None
         for operation in self.faster: vars(operation).pop('apply', None)
+    def __getstate__(self):                                        # what is compiled is not pickled
+        own = 'compiled', 'compiled_model', 'faster'
+        return {k: v for k, v in vars(self).items() if k not in own}
     after_cancel_epoch = after_cancel_fit = close
 
 # %% ../nbs/24_loop.ipynb #5ca7ed35

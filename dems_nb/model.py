@@ -7,15 +7,16 @@ __all__ = ['Attention', 'DropPath', 'Block', 'ViT', 'DEMSViT', 'list_models', 'c
            'count_cost']
 
 # %% ../nbs/03_model.ipynb #8a6297f0
-import operator, torch, pandas as pd, torch.nn.functional as F
+import math, operator, torch, pandas as pd, torch.nn.functional as F
 from collections import Counter
+from contextlib import contextmanager
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
 from typing import Callable
-from .trust import name_arguments, shown, whole_number
+from .trust import name_arguments, real_number, shown, whole_number
 from .layout import TokenLayout
 from .tokenizer import MultiScaleTokenizer
 from .interaction import RegionalInteraction
@@ -94,6 +95,17 @@ def _init(m):
         if m.bias is not None: nn.init.zeros_(m.bias)
 
 # %% ../nbs/03_model.ipynb #95afed38
+def _check_config(dim, mlp_ratio, plain_scales, drop_path, attn_drop, **_):
+    "Raise `ValueError` for numbers that make no model."
+    for name, p in dict(drop_path=drop_path, attn_drop=attn_drop).items():
+        if not 0 <= p < 1:
+            raise ValueError(f'{name} is {p}: give a probability from 0 to below 1')
+    if not 1 <= dim*mlp_ratio < math.inf:
+        raise ValueError(f'mlp_ratio is {mlp_ratio}: it makes {dim*mlp_ratio:g} hidden numbers')
+    if plain_scales > 64:
+        raise ValueError(f'plain_scales is {plain_scales}: give a number of scales, up to 64')
+
+# %% ../nbs/03_model.ipynb #c0nf1g01
 class ViT(nn.Module):
     "Plain vision transformer over the tokens of a `TokenLayout`, with a class token."
     tokenizer:MultiScaleTokenizer; cls_token:nn.Parameter; blocks:nn.ModuleList # from `build`
@@ -118,15 +130,15 @@ class ViT(nn.Module):
         super().__init__()
         self.layout = TokenLayout(image_size, patch_sizes)
         sizes = dict(in_chans=in_chans, n_classes=n_classes, dim=dim, depth=depth, heads=heads)
-        drops = dict(drop_path=drop_path, attn_drop=attn_drop)
-        for name, p in drops.items():
-            if not 0 <= p < 1:
-                raise ValueError(f'{name} is {p}: give a probability from 0 to below 1')
+        drops = dict(drop_path=real_number('drop_path', drop_path),
+                     attn_drop=real_number('attn_drop', attn_drop))
         self.config = dict(arch='vit', image_size=self.layout.image_size,
                            patch_sizes=self.layout.patch_sizes,
                            **{name: whole_number(name, size) for name, size in sizes.items()},
-                           mlp_ratio=mlp_ratio, **drops,
-                           plain_scales=plain_scales, positions=positions)
+                           mlp_ratio=real_number('mlp_ratio', mlp_ratio), **drops,
+                           plain_scales=whole_number('plain_scales', plain_scales, 0),
+                           positions=positions)
+        _check_config(**self.config)
         self.build(**self.config)
         self.apply(_init)
 
@@ -326,6 +338,14 @@ def build_model(
     except TypeError as e: raise ValueError(f'this model configuration does not fit: {e}') from None
 
 # %% ../nbs/03_model.ipynb #d42cdc2b
+@contextmanager
+def _in_eval(model):
+    "A model in eval mode while inside; afterwards each part is as it was."
+    modes = [(m, m.training) for m in model.modules()]
+    try: yield model.eval()
+    finally:
+        for m, training in modes: m.training = training
+
 def shape_ledger(
     model:ViT, # any model of this kit
     batch:int=1, # images in the batch
@@ -333,7 +353,6 @@ def shape_ledger(
     "What a real forward pass makes of a batch of images, stage by stage: named axes, their sizes."
     rows = []
     hooks = []
-    training = model.training
     def note(stage, axes): return lambda m, inp, out: rows.append((stage, axes, tuple(out.shape)))
     watch = [('tokenizer', model.tokenizer, 'batch region token dim')]
     mixing = zip(model.config.get('mix_before', ()), getattr(model, 'interactions', ()))
@@ -346,10 +365,9 @@ def shape_ledger(
         side = model.layout.image_size
         x = torch.zeros(batch, model.config['in_chans'], side, side, device=p.device, dtype=p.dtype)
         rows.append(('image', 'batch channel row column', tuple(x.shape)))
-        with torch.no_grad(): model.eval()(x)
+        with torch.no_grad(), _in_eval(model): model(x)
     finally:
         for h in hooks: h.remove()
-        model.train(training)
     return pd.DataFrame(rows, columns=['stage', 'axes', 'sizes'])
 
 # %% ../nbs/03_model.ipynb #7047a376
@@ -358,13 +376,10 @@ def count_cost(
 ) -> dict: # trained, all: parameters; macs, macs_without_attention, parts: multiply-adds
     "Count parameters (`all`: with fixed positions) and multiply-adds of one image's forward pass."
     p = next(model.parameters())
-    training = model.training
     side = model.layout.image_size
     x = torch.zeros(1, model.config['in_chans'], side, side, device=p.device, dtype=p.dtype)
     counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter: model.eval()(x)
-    finally: model.train(training)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _in_eval(model), counter: model(x)
     # the counter's names begin with that of the model's class, which is cut off
     flops = {k.split('.', 1)[-1]: sum(v.values()) for k, v in counter.get_flop_counts().items()}
     trained = sum(q.numel() for q in model.parameters() if q.requires_grad)

@@ -136,6 +136,7 @@ class Accumulate(Callback):
     def __init__(self,
         batches:int, # that make a step
     ): self.batches = batches
+    def before_fit(self): self.opt.zero_grad()     # what a fit that was broken off has left
     def after_loss(self):
         first = self.iter - self.iter % self.batches
         self.learn.loss_grad = self.loss_grad/min(self.batches, self.n_iter - first)
@@ -230,7 +231,7 @@ def layered_parameters(
     if by_block:
         before = dict(zip(model.config.get('mix_before') or (), interactions))
         layers = [trained(block, *([before[i]] if i in before else []))
-                  for i, block in enumerate(model.blocks)]
+                  for i, block in enumerate(model.blocks, 1)]           # as `mix_before` counts
     else: layers = [trained(model.blocks, *interactions)]
     groups = [(0, [model.cls_token, *trained(model.tokenizer)])]
     for i, layer in enumerate(layers, 1):
@@ -238,7 +239,10 @@ def layered_parameters(
         if matrices_apart:
             parts = [[p for p in layer if (p.ndim == 2) == matrix] for matrix in (True, False)]
         groups += [(i, part) for part in parts if part]
-    return [*groups, (len(layers) + 1, trained(model.norm, model.head))]
+    head = trained(model.norm, model.head)
+    there = {id(p) for _, group in groups for p in group} | {id(p) for p in head}
+    others = [p for p in trained(model) if id(p) not in there]           # parts a subclass added
+    return [*groups, (len(layers) + 1, head + others)]
 
 def parameter_groups(
     model:nn.Module, # any model

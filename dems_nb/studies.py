@@ -372,6 +372,7 @@ def _base_rates(rows, images=None, default=None):
     try: return {m: _tuned_lr(tuned, m) for m in models}
     except ValueError: return None
 
+# %% ../nbs/18_studies.ipynb #budg3t01
 def budget(
     rows:list, # of the ledger so far
     images:int=50_000, # images an epoch

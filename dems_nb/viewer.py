@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from .classifier import _known
 from .data import fashion_classes, sample_images
 from .layout import TokenLayout
-from .model import ViT
+from .model import ViT, _in_eval
 from .figures import _color, _image, _model_input, _small_png, _watch
 from .visualize import _follow, _origins, mixing_weights, show_correspondence
 from .weights import bare_model, write_atomic
@@ -142,6 +142,7 @@ def view_tokens(
 ) -> TokenViewer: # displays itself as the last line of a cell
     "Point at a token and see its kin. Raises `IndexError` for a position out of range."
     img = _image(img, layout.image_size, resize)
+    if model is not None: model = bare_model(model)
     if model is not None and model.layout != layout:
         raise ValueError(f'the model has {model.layout} and not {layout}: give model.layout')
     if position is None: position = _middle_token(layout)
@@ -161,12 +162,16 @@ def answer_without(
     x:torch.Tensor=None, # the picture normalised, (1, channels, side, side); default: as the recipe
 ) -> torch.Tensor: # logits (classes,), float32, on the CPU
     "What the model says if it never reads some tokens. Raises `IndexError` if one is not there."
-    layout, before = model.layout, model.config.get('mix_before', ())
-    cut, T = {int(i) for i in cut}, layout.tokens_per_region
-    for i in cut: layout.linked(i)                               # raises if there is none
-    modes = [(m, m.training) for m in model.modules()]
+    model, cut = bare_model(model), {int(i) for i in cut}
+    for i in cut: model.layout.linked(i)                         # raises if there is none
     x = _model_input(model, img, x).to(next(model.parameters()))
-    first, *regions = model.eval().sequence(x)[0].split([1] + [T]*layout.n_regions)
+    with _in_eval(model): return _read_the_rest(model, x, cut)
+
+def _read_the_rest(model, x, cut):
+    "The logits of one picture without some of its tokens; a region without any is left out."
+    layout, before = model.layout, model.config.get('mix_before', ())
+    T = layout.tokens_per_region
+    first, *regions = model.sequence(x)[0].split([1] + [T]*layout.n_regions)
     for r, tokens in enumerate(regions):                         # each (token, dim)
         regions[r] = tokens[[i for i in range(T) if r*T + i not in cut]]
     for k, block in enumerate(model.blocks, 1):
@@ -175,7 +180,6 @@ def answer_without(
             regions = [mix(tokens[None])[0] if len(tokens) else tokens for tokens in regions]
         x = block(torch.cat([first, *regions])[None])[0]
         first, *regions = x.split([1, *map(len, regions)])
-    for m, training in modes: m.training = training
     return model.head(model.norm(first))[0].float().cpu()
 
 # %% ../nbs/11_viewer.ipynb #b3e5c291

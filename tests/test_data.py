@@ -172,6 +172,19 @@ def test_a_start_beyond_the_epoch(start):
     accepted = 'an epoch has 6 batches' if start > 0 else 'give a whole number of at least 0'
     with pytest.raises(ValueError, match=f'start is {start}: {accepted}'): list(dl)
 
+def test_as_many_pictures_as_there_are():
+    "`n`, which fastai's loaders take, was ignored."
+    dl = D.DeviceDL(few(23), bs=4, device='cpu')
+    assert len(dl.new(n=23)) == len(dl.new(n=None)) == 6
+    for make in (lambda: dl.new(n=5), lambda: D.DeviceDL(few(23), bs=4, n=5)):
+        with pytest.raises(ValueError, match='n is 5 and there are 23 pictures'): make()
+
+@pytest.mark.parametrize('kw', [dict(holdout=100), dict(n_train=100)])
+def test_what_is_held_back_is_not_to_be_had_without_the_training_pictures(kw):
+    "It was the test set in its place, in silence."
+    with pytest.raises(ValueError, match='train=True'):
+        D.get_dls('sample', device='cpu', train=False, **kw)
+
 def test_one_batch_leaves_the_start_and_says_if_there_is_none():
     dl = D.DeviceDL(few(23), bs=4, shuffle=True, device='cpu', tfms=[noise])
     want, dl.start = list(dl)[3], 3

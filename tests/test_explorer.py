@@ -12,6 +12,7 @@ from dems_nb.weights import load_bundled
 from draw_images import NoBrowser, chromium
 from marks import weekly
 from test_browser import INJECT, lit, rect
+from torch import nn
 
 @pytest.fixture(scope='module')
 def browser():
@@ -188,6 +189,8 @@ def test_answer_without_is_a_shorter_sequence():
         want = model.head(model.norm(x[:, 0]))[0]
     model.train()
     assert near(answer_without(model, img, [0, 1, 2]), want, 1e-5)
+    assert near(answer_without(nn.DataParallel(model), img, [0, 1, 2]), want, 1e-5)
+    view_tokens(img, model.layout, nn.DataParallel(model))          # unwrapped
     assert model.training
     assert model.blocks[0].training
     with pytest.raises(IndexError, match='position 64 is out of range'):
@@ -530,6 +533,8 @@ def test_what_the_tour_says_stays_true(page, explorer, bundled):
 def test_the_tour_of_another_model_has_six_steps_too(page, name):
     model = MODELS[name]()
     e, = open_explorers(page, explore(model, names(model)))
+    regions = 'a row of patches' if name.startswith('vit') else 'a region'
+    assert f'each row is {regions}' in e.locator('.sequence').inner_text()
     do(e, 'tour')
     for k in range(1, 7):
         logits(e)  # a cut is thought through at the next frame: now

@@ -1,10 +1,12 @@
 "The Learner: the recipe's numbers, real mixed precision, repeatable runs, whole evaluation."
-import json, math, numpy as np, pytest, torch
+import itertools, json, math, numpy as np, pytest, torch
+from contextlib import nullcontext
 from dataclasses import replace
 from dems_nb import data as D, learner as L, run as R
-from dems_nb.model import create_model
+from dems_nb.model import DEMSViT, create_model
 from dems_nb.results import Evaluation
 from dems_nb.weights import load_model, read_safetensors, start_from
+from torch import nn
 
 # 21 tokens in place of 85
 tiny = dict(n_train=320, epochs=2, bs=32, patch_size=8, precision='fp32')
@@ -756,7 +758,82 @@ def test_rates_fall_block_by_block():
     second = {id(p) for p in learn.model.blocks[1].parameters()}
     mixing = {id(p) for p in learn.model.interactions[0].parameters()}
     assert second == {id(p) for p in groups[2]['params']}
-    assert mixing < {id(p) for p in groups[4]['params']}         # with the fourth block, before it
+    assert mixing < {id(p) for p in groups[3]['params']}         # with the third block, before it
+
+def test_every_trained_parameter_is_in_a_group_once():
+    "An interaction before the last block was in none, and so was what a subclass had added."
+    class More(DEMSViT):
+        def __init__(self, **kw):
+            super().__init__(**kw)
+            self.registers, self.gate = nn.Parameter(torch.zeros(1, 2, 8)), nn.Linear(8, 1)
+    for model in (DEMSViT(dim=8, heads=2, depth=3, mix_before=(1, 3), n_mixed=(4, 2)),
+                  More(dim=8, heads=2, depth=2, mix_before=(2,), n_mixed=(4,))):
+        for by_block, apart in itertools.product((False, True), repeat=2):
+            groups = L.parameter_groups(model, by_block, apart)
+            found = [id(p) for g in groups for p in g]
+            assert sorted(found) == sorted(id(p) for p in model.parameters())
+        *_, last, head = [{id(p) for p in g} for g in L.parameter_groups(model, by_block=True)]
+        assert {id(p) for p in model.interactions[-1].parameters()} < last
+    assert {id(model.registers), id(model.gate.weight)} < head
+
+def test_the_scores_loss_is_not_smoothed():
+    "In training it is; what is reported of an epoch can be compared with the result, and others."
+    learn = L.make_learner(replace(small, label_smoothing=.3), device='cpu')
+    out, y = torch.randn(4, 10), torch.arange(4)
+    want = [nn.functional.cross_entropy(out, y, label_smoothing=s) for s in (.3, 0.)]
+    assert learn.loss_func(out, y) == want[0]
+    with torch.no_grad(): assert learn.loss_func(out, y) == want[1]
+    with learn.no_bar(), learn.no_logging(): loss = learn.validate()[0]
+    assert loss == pytest.approx(L.evaluate(learn.model, learn.dls).loss, rel=1e-4)
+
+def test_an_evaluation_leaves_each_part_in_its_mode():
+    learn = L.make_learner(small, device='cpu')
+    learn.model.train().blocks[0].eval()
+    L.evaluate(learn.model, learn.dls)
+    assert learn.model.training and learn.model.head.training
+    assert not learn.model.blocks[0].training
+
+def test_dropout_is_exact_if_the_model_has_some(monkeypatch):
+    "The model's own rate counts, which may be another than the recipe's."
+    from dems_nb import loop
+    asked = []
+    monkeypatch.setattr(loop, 'exact_dropout', lambda p: asked.append(p) or nullcontext())
+    for model in (grey_nano(attn_drop=.05), grey_nano()):
+        learn = L.make_learner(replace(small, attn_drop=0.), model=model, device='cpu',
+                               cbs=[loop.ExactDropout()])
+        with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    assert asked == [.05, 0.]
+
+def test_what_is_compiled_is_not_exported_and_belongs_to_its_model(monkeypatch, tmp_path):
+    class Compiled:
+        def __init__(self, f): self.f = f
+        def __call__(self, *args, **kw): return self.f(*args, **kw)
+        def __reduce__(self): raise TypeError('what is compiled cannot be pickled')
+    monkeypatch.setattr(torch, 'compile', lambda f, *a, **kw: Compiled(f))
+    learn = L.make_learner(replace(small, compile=True), device='cpu')
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+        first, learn.model = learn.model, grey_nano()
+        before = weights(learn).clone()
+        learn.fit(1, reset_opt=True)
+    assert not torch.equal(before, weights(learn)) and first._compiled_call_impl is None
+    learn.export(tmp_path/'l.pkl')
+    assert len(learn.dls.train.dataset)
+
+def test_gradients_of_a_fit_that_was_broken_off_do_not_count():
+    learn = L.make_learner(replace(small, accumulate=2), device='cpu')
+    class Stop(R.Callback):
+        order = 5
+        def after_backward(self): raise RuntimeError('stop')
+    with learn.no_bar(), learn.no_logging():
+        with pytest.raises(RuntimeError): learn.fit(1, cbs=Stop())
+        assert learn.model.head.weight.grad.any()
+        norms = []
+        class Look(R.Callback):
+            def before_fit(self): pass
+            def before_train(self): norms.append(learn.model.head.weight.grad)
+        learn.fit(1, cbs=Look())
+    assert norms[0] is None or not norms[0].any()
 
 def test_muon_has_the_blocks_matrices():
     if not hasattr(torch.optim, 'Muon'): pytest.skip('this PyTorch has no Muon')

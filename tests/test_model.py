@@ -6,6 +6,7 @@ from dems_nb.layout import TokenLayout
 from dems_nb.model import (DEMSViT, ViT, build_model, count_cost, create_model, list_models,
                            shape_ledger)
 from dems_nb.tokenizer import MultiScaleTokenizer, sincos_position_embedding
+from dems_nb.weights import load_model, save_model
 
 def raises(said, f, *args, error=ValueError, **kwargs):
     with pytest.raises(error) as e: f(*args, **kwargs)
@@ -112,6 +113,11 @@ def test_position_embedding_is_fixed_and_not_on_the_class_token():
      lambda: create_model('dems_tiny', image_size=28)),
     ('dim 190 is not divisible by 4', lambda: DEMSViT(dim=190, heads=2)),
     ('dim 192 is not divisible by 5 heads', lambda: DEMSViT(heads=5)),
+    ('plain_scales is 1.5', lambda: ViT(plain_scales=1.5)),
+    ('plain_scales is -1', lambda: DEMSViT(plain_scales=-1)),
+    ('plain_scales is True', lambda: DEMSViT(plain_scales=True)),
+    ('plain_scales is 65', lambda: DEMSViT(plain_scales=65)),
+    ("attn_drop is 'x'", lambda: ViT(attn_drop='x')), ('mlp_ratio is 0', lambda: ViT(mlp_ratio=0)),
     ('dim is 64.0', lambda: ViT(dim=64.)), ('drop_path is 1.5', lambda: ViT(drop_path=1.5)),
     ('config is None: give a dict', lambda: build_model(None)),
     ('patch_sizes is 2: give a tuple', lambda: ViT(patch_sizes=2)),
@@ -174,6 +180,23 @@ def test_numpy_integers_are_sizes():
     assert json.loads(json.dumps(m.config))
     sizes = m.config['depth'], *m.config['mix_before'], m.layout.image_size
     assert all(type(v) is int for v in sizes)
+
+def test_other_numbers_of_numpy_and_pytorch_are_saved_too(tmp_path):
+    "They were found out by json, when the model was to be saved."
+    import numpy as np
+    m = create_model('vit_nano', mlp_ratio=np.float32(4), drop_path=torch.tensor(.25),
+                     attn_drop=np.float64(.5), plain_scales=np.int64(1))
+    same = create_model('vit_nano', mlp_ratio=4., drop_path=.25, attn_drop=.5, plain_scales=1)
+    assert m.config == same.config
+    assert load_model(save_model(m, tmp_path/'m.safetensors')).config == same.config
+
+@pytest.mark.parametrize('look', [count_cost, shape_ledger])
+def test_who_looks_at_a_model_leaves_each_part_in_its_mode(look):
+    m = create_model('dems_nano')
+    m.blocks[0].eval()
+    before = {k: p.training for k, p in m.named_modules()}
+    look(m)
+    assert before == {k: p.training for k, p in m.named_modules()}
 
 @pytest.mark.parametrize('said, make', [
     ('mix_before is 6: give a tuple of whole numbers, such as (6,)', lambda: DEMSViT(mix_before=6)),

@@ -396,6 +396,15 @@ def test_a_recipe_and_its_schedule_are_the_same(mode):
         assert np.allclose(a.get_ydata(), b.get_ydata())
     assert len(one.subfigs[1].axes) == len(two.subfigs[1].axes) == 5*6
 
+def test_the_crops_drawn_are_the_recipes(monkeypatch):
+    from dems_nb import figures
+    real, areas = figures.Augment, []
+    monkeypatch.setattr(figures, 'Augment', lambda *a: areas.append(a[3]) or real(*a))
+    for crop in (None, (.9, 1.)):
+        show_schedule(picture(16, 3), Recipe(augment='paper', image_size=16, crop_scale=crop),
+                      epochs=[0], n=1)
+    assert areas == [(.2, 1.), (.9, 1.)]
+
 def test_a_recipe_without_a_schedule_is_told_so():
     with pytest.raises(ValueError, match="augment is 'light', which has no schedule: give one with "
                                          "augment='paper'"):

@@ -824,6 +824,9 @@ const buildPanels = (view, parent) => {
   button(row, 'Put all back', 'back-in');
 };
 
+// What a row of the sequence is. A plain ViT has a token a region, so a row is one of the picture.
+const rowOf = net => net.mixed[0] > 1 ? 'a region' : 'a row of patches';
+
 // A stage of the sequence: the class token, then a row a region; cells as wide in every stage.
 const buildStage = (view, parent, stage) => {
   const {net, data} = view, n = net.sizes[stage], T = net.mixed[stage],
@@ -836,7 +839,8 @@ const buildStage = (view, parent, stage) => {
   const svg = make('svg',
     {class: 'strip', role: 'group',
     viewBox: `0 0 ${(Math.max(per, wide) + 1)*unit + gap} ${rows*tall}`,
-    'data-per': per, 'aria-label': `sequence of ${n + 1} tokens: class token, then a row a region`},
+    'data-per': per,
+    'aria-label': `sequence of ${n + 1} tokens: class token; each row is ${rowOf(net)}`},
       e);
   const kind = stage ? `mixed${stage}` : 'token';
   cell(svg, kind, -1, 1, 1, unit - 2, tall - 2, 'var(--ink)', 'class token').classList.add('class');
@@ -852,7 +856,8 @@ const buildSequence = (view, parent) => {
   const e = section(parent, 'sequence', 'The sequence as it shrinks');
   view.strips = view.net.sizes.map((_, stage) => buildStage(view, e, stage));
   make('p', {class: 'note'}, e,
-    'The square on the left is the class token; each row is a region, fine to coarse.');
+    `The square on the left is the class token; each row is ${rowOf(view.net)}` +
+    (view.net.mixed[0] > 1 ? ', fine to coarse.' : '.'));
 };
 
 // D of each interaction, for the region of the chosen token.
