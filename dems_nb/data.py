@@ -60,8 +60,10 @@ def sample_images(
 ) -> Images: # uint8 pictures (n, 1, image_size, image_size) and their classes
     "A few pictures of the bundled sample, of as many classes as possible."
     test = Images(*read_sample()[1])
+    if whole_number('n', n, 0) > len(test):
+        raise ValueError(f'n is {n} and the sample has {len(test)} test pictures: give no more')
     turn = test.y.argsort(stable=True).view(10, -1).T.flatten()  # one of each class, then the next
-    some = test[turn[:whole_number('n', n, 0)]]
+    some = test[turn[:n]]
     return replace(some, x=resize_images(some.x, image_size))
 
 # %% ../nbs/05_data.ipynb #1409864c

@@ -165,6 +165,8 @@ def lr_schedule(
     floor:float=1e-6, # where the warm-up starts and the cosine ends
 ) -> list: # one learning rate an epoch
     "Linear warm-up with both ends, then half a cosine: (1 + cos(π j/n))/2 for epoch j of n."
+    if not 0 <= warmup <= epochs:
+        raise ValueError(f'warmup is {warmup} of {epochs} epochs: give a part of them')
     n = epochs - warmup
     cosine = [floor + (peak - floor)/2*(1 + math.cos(math.pi*j/n)) for j in range(n)]
     return np.linspace(floor, peak, warmup).tolist() + cosine

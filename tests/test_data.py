@@ -172,6 +172,10 @@ def test_a_start_beyond_the_epoch(start):
     accepted = 'an epoch has 6 batches' if start > 0 else 'give a whole number of at least 0'
     with pytest.raises(ValueError, match=f'start is {start}: {accepted}'): list(dl)
 
+def test_the_sample_has_no_more_than_it_has():
+    assert len(D.sample_images(1000)) == 1000
+    with pytest.raises(ValueError, match='n is 1001 and the sample has 1000'): D.sample_images(1001)
+
 def test_as_many_pictures_as_there_are():
     "`n`, which fastai's loaders take, was ignored."
     dl = D.DeviceDL(few(23), bs=4, device='cpu')

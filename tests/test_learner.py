@@ -20,6 +20,7 @@ def test_lr_of_the_paper():
         assert lrs[10 + j] == pytest.approx(1e-6 + (5e-4 - 1e-6)/2*(1 + math.cos(math.pi*j/790)),
                                             rel=1e-12)
     assert L.lr_schedule(100, 0, 1e-3)[50] == pytest.approx(1e-6 + (1e-3 - 1e-6)/2, rel=1e-12)
+    with pytest.raises(ValueError, match='warmup is 10 of 5 epochs'): L.lr_schedule(5, 10, 1e-3)
 
 def test_the_learner_really_uses_it():
     seen = []
