@@ -6,9 +6,9 @@
 `pair`: what the paper's claim is about: `dems_tiny` and `vit_tiny` (patch 2, the same positions),
 alike in everything else, by the paper's recipe on CIFAR-10, compiled, seed 0. The first call
 measures an epoch of each and chooses one number of epochs, so that both schedules end within
-`--minutes` together. `nano`: the
-three small models at the paper's 800 epochs, seed by seed: `dems_nano`, `vit_nano`, and `vit_nano`
-with the positions of the released baseline (fixed noise of standard deviation 0.02).
+`--minutes` together. `nano`: the three small models at the paper's 800 epochs, seed by seed:
+`dems_nano`, `vit_nano`, and `vit_nano` with the positions of the released baseline (fixed noise of
+standard deviation 0.02).
 
 A call works until `--slice` minutes after it began, saves and ends with status 3: give the same
 command again. In the last quarter of a slice no run is begun. 0: all runs are done. Nothing that

@@ -93,6 +93,9 @@ def _rules(row):
         f'its data have the checksum {checksum}, not 64 hexadecimal digits')
     for key in ('loss', 'seconds', 'params', 'macs'):
         yield row[key] >= 0, f'its {key} is {row[key]}'
+    for key in ('config', 'pretrained'):
+        kind = row.get(key)
+        yield kind is None or isinstance(kind, dict), f'its {key} is {shown(kind)}'
     for name in (row['study'], row['stage'], row['variant'], recipe.get('model'),
                  recipe.get('dataset')):
         plain = re.fullmatch(r'[\w-]+', str(name))
@@ -333,7 +336,7 @@ def _ours(rows, model, stage, dataset):
     hits = [r for r in rows if r['stage'] != 'released' and wanted == (
         r['recipe']['model'], r['recipe']['dataset'], r['scored_on'], bool(r.get('pretrained')),
         r['variant'], r['given'], _as_named(r))
-        and (r.get('pretrained') or {}).get('name') not in zoo]      # the authors' weights, tuned
+        and str((r.get('pretrained') or {}).get('name')) not in zoo]  # the authors' weights, tuned
     part = lambda r: f' of {r["data"]["n_train"]:,} images' if r['recipe'].get('n_train') else ''
     return '; '.join(f'{r["accuracy"]:.2%} ({r["interval"][0]:.1%} to {r["interval"][1]:.1%}), '
                      f'{r["epochs"]} epochs{part(r)}' for r in hits) or 'not run'

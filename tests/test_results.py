@@ -394,8 +394,8 @@ def test_a_run_whose_positions_a_callback_has_changed_is_not_the_base(tmp_path):
                        tmp_path/'b') is None
 
 @pytest.mark.parametrize('broken', [dict(interval=[10**400, 1]), dict(n_scored=10**400),
-                                    dict(bs=0)])
-def test_numbers_beyond_all_bounds_are_refused_by_name(broken):
+                                    dict(bs=0), dict(config=[1]), dict(pretrained='x')])
+def test_what_is_beyond_all_bounds_is_refused_by_name(broken):
     row = R.read_row(next((ledger/'cifar10').glob('images-*.json')))
     if 'bs' in broken:
         row['recipe'].update(broken)
