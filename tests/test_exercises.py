@@ -99,6 +99,7 @@ def verdict(id, answer=None):
     exec(cell[:at], space)
     if answer is not None: exec(answer, space)
     exec(cell[at:], space)
+    if seen[0].error: raise seen[0].error                 # a student is told, we are to mend it
     return seen[0]
 
 
@@ -403,6 +404,23 @@ def test_the_three_verdicts(monkeypatch, capsys):
         core.exercise('99.1', 'again')
     with pytest.raises(ValueError, match="there is no exercise '99.2': the numbers are 99.1"):
         core.mark('99.2', stub)
+
+
+def test_an_answer_that_was_not_foreseen_is_wrong_and_the_error_is_kept(monkeypatch, capsys):
+    monkeypatch.setattr(core, 'EXERCISES', {})
+
+    @core.exercise('99.1', 'sort names')
+    def check_sorted(sort):
+        if sorted(core.ask(sort, ['b', 'a'], case='two')) == ['a', 'b']: return 'two names sorted'
+
+    answer = lambda names: [None, *names]
+    core.check('99.1', answer)
+    assert capsys.readouterr().out == (
+        '✗ 99.1 sort names: this answer could not be compared: '
+        "TypeError: '<' not supported between instances of 'str' and 'NoneType'\n")
+    assert isinstance(core.mark('99.1', answer).error, TypeError)
+    assert core.mark('99.1', sorted) == (core.EXERCISES['99.1'], 'done', 'two names sorted',
+                                         None, None)
 
 
 def test_checking_leaves_the_random_state_alone():

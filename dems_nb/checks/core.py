@@ -8,6 +8,9 @@
 # A usual mistake is a *slip*: a function with the arguments of the exercise that gives what the
 # mistake gives. Its docstring is what the student is told. Slips are computed when an answer is
 # wrong, not before.
+#
+# If a checker raises anything else, a student is told that the answer could not be compared, and
+# the tests raise it.
 import matplotlib.pyplot as plt
 import random
 import sys
@@ -136,7 +139,7 @@ def compare_number(
     where = f'{case}: ' if case else ''
     answer = plain_number(answer)
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        shape = f' of shape {tuple(answer.shape)}' if isinstance(answer, torch.Tensor) else ''
+        shape = f' of shape {tuple(answer.shape)}' if hasattr(answer, 'shape') else ''
         raise Wrong(f'{where}{name} is one number, this is {kind_of(answer)}{shape}')
 
     def near(value):
@@ -190,6 +193,12 @@ def compare_choice(
 
 # calling an answer
 
+def named(error):
+    "'TypeError: what it says': an error in one line."
+    message = ' '.join(str(error).split())[:200] or 'no message'
+    return f'{type(error).__name__}: {message}'
+
+
 def copies(arguments):
     "The same arguments, tensors as copies."
     return [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
@@ -207,8 +216,7 @@ def ask(
     except Wrong: raise
     except Exception as error:
         if isinstance(error, NotImplementedError) and not error.args: raise   # the stub's own
-        message = ' '.join(str(error).split())[:200] or 'no message'
-        raise Wrong(f'{case}: raised {type(error).__name__}: {message}') from error
+        raise Wrong(f'{case}: raised {named(error)}') from error
     if result is None: raise Wrong(f'{case}: returned None; is there a `return`?')
     for i, (before, after) in enumerate(zip(arguments, inputs)):
         if isinstance(before, torch.Tensor) and not torch.equal(before, after):
@@ -242,7 +250,7 @@ def python_steps(function, *arguments):
     def trace(frame, event, arg):
         nonlocal steps
         frame.f_trace_opcodes = True
-        steps += event == 'opcode'
+        steps += event == 'opcode' and counted(frame)
         return trace
 
     before = sys.gettrace()
@@ -308,6 +316,7 @@ class Verdict(NamedTuple):
     state:str # 'done', 'wrong' or 'todo'
     message:str # what was shown, or what is wrong
     draw:object=None # draws the smallest failing example, or None
+    error:object=None # what a checker raised that it should not, or None; the tests raise it again
 
     def __str__(self):
         return f'{MARKS[self.state]} {self.exercise.id} {self.exercise.title}: {self.message}'
@@ -328,6 +337,9 @@ def mark(
     except NotImplementedError as error:
         return Verdict(task, 'todo', ': '.join(['not done yet', *map(str, error.args)]))
     except Wrong as problem: return Verdict(task, 'wrong', str(problem), problem.draw)
+    except Exception as error:                       # an answer that the checker did not foresee
+        message = f'this answer could not be compared: {named(error)}'
+        return Verdict(task, 'wrong', message, error=error)
     return Verdict(task, 'done', shown)
 
 

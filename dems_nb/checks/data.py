@@ -369,8 +369,8 @@ def parts_of(my_holdout, y, n, seed):
     held, rest = (part.sort().values for part in answer)
     if len(rest) == n != len(held): raise Wrong(f'{case}: held and kept are swapped')
     both = torch.cat([held, rest])
-    if both.min() < 0 or both.max() >= len(y):
-        raise Wrong(f'{case}: there is no picture {int(both.max())}')
+    strangers = both[(both < 0) | (both >= len(y))]
+    if len(strangers): raise Wrong(f'{case}: there is no picture {int(strangers[0])}')
     times = both.bincount(minlength=len(y))
     if (times > 1).any():
         raise Wrong(f'{case}: picture {int(times.argmax())} is there twice: '

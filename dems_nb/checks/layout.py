@@ -4,7 +4,7 @@ import torch
 
 from ..layout import TokenLayout, correspondence_map
 from ..figures import SCALE_COLORS
-from .core import (Slips, Wrong, ask, compare, compare_choice, compare_number, exercise,
+from .core import (Slips, Wrong, ask, compare, compare_choice, compare_number, exercise, kind_of,
                    plain_number)
 
 # 00.1: the pairs of grids go from small to large, so the first that fails is among the smallest
@@ -196,10 +196,10 @@ def check_stretch(stretch, why):
         case = f'{layout}, region {region}'
         answer = ask(stretch, layout, region, case=case)
         if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-            raise Wrong(f'{case}: give two numbers, not {answer!r}')
+            raise Wrong(f'{case}: give two numbers, not {kind_of(answer)}')
         truth = stretches(layout, region)
         pair = tuple(plain_number(number) for number in answer)
-        if not any(isinstance(number, torch.Tensor) for number in pair) and pair != truth:
+        if all(isinstance(number, (int, float)) for number in pair) and pair != truth:
             for message, value in stretch_slips.of(layout, region):
                 if pair == value: raise Wrong(f'{case}: {message}')
         compare_number(answer[0], truth[0], 'the first number (scale by scale)', case)

@@ -32,7 +32,8 @@ def check_forgetting(effects):
             raise Wrong(f'give three sets of names; one of yours is {names!r}')
     places = [(name, place) for place, names in enumerate(sets) for name in names]
     for name, place in places:
-        if name not in EFFECT_OF: raise Wrong(f'{name!r} is no part of `parts`')
+        if not isinstance(name, str) or name not in EFFECT_OF:
+            raise Wrong(f'{name!r} is no part of `parts`')
         if [other for other, _ in places].count(name) > 1: raise Wrong(f'{name!r} is there twice')
     for name, place in places:
         if place == EFFECT_OF[name]: continue
@@ -156,7 +157,7 @@ def update(answer, model, weights, case):
 
 def check_average(answer, model, trails, decay, case, done=0):
     "Compare `weights()` with what it should be, name by name."
-    averages = ask(answer.weights, case=f'{case}: weights')
+    averages = ask(lambda: answer.weights(), case=f'{case}: weights')
     names = model.state_dict().keys()
     if not isinstance(averages, dict) or not set(averages) <= set(names):
         raise Wrong(f'{case}: weights() gives tensors by the names of the model, '
@@ -176,7 +177,7 @@ def check_average(answer, model, trails, decay, case, done=0):
 
 def state_of(answer):
     "The state as it comes back from a checkpoint, and the tensors that were given."
-    state = ask(answer.state, case='state')
+    state = ask(lambda: answer.state(), case='state')
     strangers = [state] if not isinstance(state, dict) else [
         value for value in state.values() if not isinstance(value, torch.Tensor)]
     if strangers:
@@ -201,6 +202,9 @@ def check_resumed_average(Average):
     steps = [model.plain()]
     steps += [dict(weight=torch.randn(2, 3), bias=torch.randn(2)) for _ in range(8)]
     answer = ask(Average, model, decay, case='WeightAverage(model, decay)')
+    for name in ('update', 'weights', 'state', 'load'):
+        if hasattr(answer, name): continue
+        raise Wrong(f'the class has no method {name}: give it update, weights, state and load')
     for n in range(1, 9):
         case = f'{n} update{"s"*(n > 1)}'
         update(answer, model, (steps[n]['weight'], steps[n]['bias']), case)

@@ -46,6 +46,9 @@ def check_list(case, name, answer, truths):
     if isinstance(answer, str) or not hasattr(answer, '__iter__'):
         raise Wrong(f'{case}: {name} is {answer!r}: give a list of names')
     answer = list(answer)
+    for stranger in answer:
+        if isinstance(stranger, str): continue
+        raise Wrong(f'{case}: {name} holds {kind_of(stranger)}: give a list of names')
     if answer == truth: return
     if sorted(answer) == truth:
         raise Wrong(f'{case}: {name} is {answer}: the names are right, sort them')
@@ -68,7 +71,7 @@ def check_unfit(unfit):
     for case, (model, file) in fitting_cases().items():
         answer = ask_unfit(unfit, model, file, case)
         if not isinstance(answer, (tuple, list)) or len(answer) != 3:
-            raise Wrong(f'{case}: give three lists, not {answer!r}')
+            raise Wrong(f'{case}: give three lists, not {kind_of(answer)}')
         truths = dict(zip(LISTS, misfits(model, file)))
         for name, names in zip(LISTS, answer): check_list(case, name, names, truths)
     return 'missing, unknown, wrong shape, in order, over four pairs'

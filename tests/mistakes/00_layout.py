@@ -105,6 +105,16 @@ def stretch(layout, region):
     return at.max() - at.min() + 1, at
 why = 'b'
 '''),
+('the first number (scale by scale) is one number, this is an ndarray of shape (5,)', '''
+def stretch(layout, region):
+    at = (layout.region == region).numpy().nonzero()[0]
+    return layout.order.numpy()[at], at
+why = 'b'
+'''),
+('give two numbers, not a Tensor', '''
+def stretch(layout, region): return torch.tensor([17, 5])
+why = 'b'
+'''),
 ('attention compares every token with every other', '''
 def stretch(layout, region):
     at = (layout.region == region).nonzero().flatten()

@@ -184,6 +184,8 @@ def my_holdout(y, n, seed):
     ('were never held back',
      holdout(part='order[(y[order] == c) & ((order >= len(y)//4) | ((y == c).sum() < 9))][:k]')),
     ('give int64 indices', holdout(out='mask, ~mask')),
+    ('picture 0 is in neither part', holdout(out='held[:0], held[:0]')),
+    ('there is no picture -1', holdout(out='held - 1, (~mask).nonzero().flatten()')),
     ('give two tensors', holdout(out='held'))]}
 
 right = { # right answers, in another style than the folded one
