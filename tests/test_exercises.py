@@ -376,6 +376,17 @@ def test_a_loop_shows_whatever_it_calls(body):
     core.refuse_loop(lambda x: torch.vmap(lambda row: row.sum())(x), few, many, 'images')
 
 
+@pytest.mark.parametrize('body', [
+    'for k in range(i): torch.rand(2)', '[np.random.rand(2) for k in range(i)]',
+    'for k in range(i): (lambda: 0)()', '[g.random(2) for g in [np.random.default_rng(0)]*i]'])
+def test_what_is_called_again_for_each_one_before_shows(body):
+    space = {}
+    exec(f'import torch, numpy as np\ndef answer(i):\n    {body}', space)
+    assert core.function_calls(space['answer'], 60) - core.function_calls(space['answer'], 2) >= 58
+    idle = lambda i: [k for k in range(i) if k < i]
+    assert core.function_calls(idle, 60) == core.function_calls(idle, 2)
+
+
 def test_the_three_verdicts(monkeypatch, capsys):
     "A small exercise, to see them."
     monkeypatch.setattr(core, 'EXERCISES', {})

@@ -14,6 +14,7 @@
 import matplotlib.pyplot as plt
 import random
 import sys
+from dis import opname
 from typing import NamedTuple
 
 import numpy as np
@@ -243,8 +244,8 @@ def ask_quietly(answer, *arguments, case):
     return result
 
 
-def python_steps(function, *arguments):
-    "How many steps of Python a call takes: a loop shows, whatever library it calls."
+def count_steps(counted, function, arguments):
+    "How many steps of Python a call takes for whose frames `counted` is true."
     steps = 0
 
     def trace(frame, event, arg):
@@ -258,6 +259,22 @@ def python_steps(function, *arguments):
     try: function(*arguments)
     finally: sys.settrace(before)
     return steps
+
+
+def python_steps(function, *arguments):
+    "How many steps of Python a call takes: a loop shows, whatever library it calls."
+    return count_steps(lambda frame: True, function, arguments)
+
+
+def is_call(frame):
+    "Is the next step of a frame the call of a function?"
+    name = opname[frame.f_code.co_code[frame.f_lasti]]
+    return name.startswith('CALL') and 'INTRINSIC' not in name
+
+
+def function_calls(function, *arguments):
+    "How many functions a call calls in turn, of whatever library."
+    return count_steps(is_call, function, arguments)
 
 
 def refuse_loop(function, few, many, what):

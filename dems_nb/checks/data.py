@@ -4,7 +4,7 @@ from itertools import chain
 import torch
 
 from .core import (Slips, Wrong, ask, ask_quietly, check_shape, compare, compare_choice,
-                   compare_pair, exercise, kind_of)
+                   compare_pair, exercise, function_calls, kind_of)
 
 # 05.1: any generator will do, so nothing is compared with an order of ours. What is asked is what
 # an order must be: every picture once, from seed and epoch alone, the same when it is continued
@@ -140,6 +140,18 @@ def check_batch(my_order, my_batch):
         if torch.equal(coins(*one), coins(*other)):
             raise Wrong(f'(seed, epoch, batch) = {one} and {other} have the same coins: '
                         'use `seed_of` of all three')
+    coins_of(my_order, my_batch, x, 2, 3, 5, 59)
+    check_alone(my_batch, x, 2)
+
+
+def check_alone(my_batch, x, bs):
+    "Raise `Wrong` if a late batch takes a call more for each batch before it: they are made first."
+    last = len(x)//bs - 1
+    early = max(function_calls(my_batch, x, bs, 3, 5, i) for i in (2, 1, 0))
+    late = min(function_calls(my_batch, x, bs, 3, 5, last - i) for i in (0, 1, 2))
+    if late - early < last - 4: return
+    raise Wrong(f'batch {last} takes {late:,} calls of functions, batch 0 no more than {early:,}: '
+                'the batches before it are made first; give each batch a generator of its own')
 
 
 @exercise('05.1', 'the order and the batches of an epoch')

@@ -306,7 +306,7 @@ def rule_normalised(D, x):
 
 
 def check_separate(rule, x):
-    "Raise `Wrong` unless regions keep to themselves and the order of tokens does not matter."
+    "Raise `Wrong` unless regions keep to themselves and order and number of tokens do not matter."
     other = x.clone()
     other[:, 0] = torch.randn_like(other[:, 0])
     if not torch.allclose(rule(x)[:, 1:], rule(other)[:, 1:], atol=1e-4):
@@ -316,7 +316,8 @@ def check_separate(rule, x):
     if not torch.allclose(rule(x), rule(x[:, :, shuffle]), atol=1e-4):
         raise Wrong('the order of the tokens matters: shuffled inside their region, '
                     'they give other mixed tokens')
-    rule(x[:, :, :7])                                       # any number of tokens will do
+    few = ask(rule, x[:, :, :7], case='7 tokens a region')
+    check_shape(few.shape, rule(x).shape, 'batch region mixed dim')
 
 
 def norm_parameters(rule):
@@ -374,6 +375,20 @@ def queries_among(parameters, n_mixed, dim):
                 'or a list of n_mixed with dim numbers each')
 
 
+def check_learned(rule, x, queries):
+    "Raise `Wrong` unless a gradient comes from the mixed tokens to the queries."
+    def gradients():
+        with torch.enable_grad():
+            mixed = rule(x)
+            if mixed.requires_grad: (mixed*torch.randn_like(mixed)).sum().backward()
+        return [query.grad for query in queries]
+
+    grads = ask(gradients, case='the gradient of forward')
+    if all(grad is not None and grad.isfinite().all() and grad.any() for grad in grads): return
+    raise Wrong('the queries cannot learn: no gradient comes from forward to them; '
+                'leave out requires_grad=False, detach and no_grad')
+
+
 def check_scores(rule, x, n_mixed):
     """Raise `Wrong` unless the scores are LayerNorm(x) · query / √dim.
 
@@ -401,15 +416,13 @@ def check_scores(rule, x, n_mixed):
     truth = (dot_products(x, query)/dim**.5).softmax(2)
     compare(rule.weights(x), truth, 'batch region token mixed',
             'softmax of LayerNorm(x) · query/√dim', score_slips.of(x, query), eps=1e-3)
+    check_learned(rule, x, queries)
 
 
-@exercise('02.4', 'another mixing rule')
-@torch.no_grad()
-def check_rule(Rule):
-    "A rule with learned queries: convex, by region, without order, with the score asked for."
-    n_mixed = 3
-    rule = ask(Rule, 8, n_mixed, case='Rule(dim=8, n_mixed=3)')
-    x = 3*torch.randn(2, 4, 21, 8) + 1
+def check_size(Rule, dim, n_mixed, images, regions, tokens):
+    "Check a rule of one size; say how different its fresh mixed tokens are, as a share."
+    rule = ask(Rule, dim, n_mixed, case=f'Rule(dim={dim}, n_mixed={n_mixed})')
+    x = 3*torch.randn(images, regions, tokens, dim) + 1
     if not isinstance(rule, nn.Module):
         raise Wrong(f'an nn.Module is expected, this is {kind_of(rule)}')
     D = check_weights(rule, x, n_mixed)
@@ -427,5 +440,16 @@ def check_rule(Rule):
         raise Wrong('all mixed tokens are equal: give each a query of its own')
     part = (mixed[0, 0].std(0).mean()/x[0, 0].std(0).mean()).item()
     check_scores(rule, x, n_mixed)
+    return part
+
+
+@exercise('02.4', 'another mixing rule')
+@torch.no_grad()
+def check_rule(Rule):
+    "A rule with learned queries: convex, by region, without order, with the score asked for."
+    part = check_size(Rule, 8, 3, 2, 4, 21)
+    try: check_size(Rule, 12, 5, 3, 9, 13)
+    except Wrong as problem:
+        raise Wrong(f'dim 12, 5 mixed tokens, 9 regions: {problem}') from None
     return ('convex, by region, without order; '
             f'its fresh mixed tokens are {part:.1%} as different as the tokens')

@@ -298,9 +298,9 @@ def check_loss(soft_loss, why):
                                   ('four images of mixed classes', 3*torch.randn(4, 5), mixed),
                                   ('logits of a few hundred', large, hard)]:
         answer = ask(soft_loss, logits, targets, case=case)
-        one = isinstance(answer, torch.Tensor) and answer.numel() == 1
-        if one and not math.isfinite(answer):
-            raise Wrong(f'{case}: the loss is {answer.item()}: exp or log left the range of '
+        number = plain_number(answer)
+        if isinstance(number, float) and not math.isfinite(number):
+            raise Wrong(f'{case}: the loss is {number}: exp or log left the range of '
                         'float32; take log_softmax in one step')
         truth = losses(logits, targets).mean().item()
         compare_number(answer, truth, 'the loss', case, loss_slips.of(logits, targets))
@@ -545,6 +545,14 @@ def one_score_of_all(p, n, k):
     return deviation(p, n*k)
 
 
+def fits_again(luck, slip):
+    "Does a slip fit for two scores too? A number that is right but for chance fits none there."
+    p, n, k = .6, 150, 2
+    number = plain_number(ask(luck, p, n, k, case=f'accuracy {p}, {n} images, {k} scores'))
+    value = dict(luck_slips.of(p, n, k))[slip]
+    return abs(number - value) <= .08*max(abs(value), best_of(p, n, k) - p)
+
+
 def check_gain(luck, p, n, k):
     "Compare the gain; a number that no mistake gives is told how often to simulate."
     case = f'accuracy {p}, {n} images, {k} scores'
@@ -553,15 +561,16 @@ def check_gain(luck, p, n, k):
     try: compare_number(answer, truth, 'the gain', case, luck_slips.of(p, n, k), eps=.08)
     except Wrong as problem:
         number = plain_number(answer)
-        if not isinstance(number, (int, float)): raise
+        if not isinstance(number, (int, float)) or not math.isfinite(number): raise
         calls = [plain_number(ask(luck, p, n, k, case=case)) for _ in range(8)]   # two may coincide
         again = max(calls, key=lambda other: abs(number - other))
         if abs(number - again) > .08*truth:
             raise Wrong(f'{case}: one call gives {number:.4f} and the next {again:.4f}: '
                         'simulate it more often, 10,000 rows') from None
-        named = ': ' in str(problem).split(', expected ')[1]
-        if named or abs(number - truth) > 3*deviation(p, n): raise
-        raise Wrong(f'{problem}. If you simulated it, then too seldom: take 10,000 rows') from None
+        slip = str(problem).split(', expected ')[1].partition(': ')[2]
+        if abs(number - truth) > 3*deviation(p, n) or slip and fits_again(luck, slip): raise
+        raise Wrong(f'{case}: the gain is {number:.6g}, expected {truth:.6g}. '
+                    'If you simulated it, then too seldom: take 10,000 rows') from None
 
 
 @exercise('07.4', 'the best of many scores')

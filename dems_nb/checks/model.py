@@ -249,17 +249,21 @@ def check_fifth_scale(five_scales):
         raise Wrong('the fifth scale was added at the fine end: '
                     f'that makes {model.layout.n_tokens} tokens')
     if patches != (2, 4, 8, 16, 32): raise Wrong(f'patches {patches}, expected (2, 4, 8, 16, 32)')
+    tiny = create_model('dems_tiny').config
+
+    def check_same(key):
+        if config[key] == tiny[key]: return
+        raise Wrong(f'{key} is {config[key]}, in dems_tiny it is {tiny[key]}: '
+                    'everything else stays')
+
+    check_same('mix_before')
     n_mixed = config['n_mixed']
     if n_mixed == (64, 64):
         raise Wrong('n_mixed counts tokens a region, and there is one region now, not four: '
                     '64 leaves 65 tokens, not 257')
     if n_mixed != (256, 256):
         raise Wrong(f'n_mixed {n_mixed} leaves {[1 + n for n in n_mixed]} tokens, not 257')
-    tiny = create_model('dems_tiny').config
-    for key in tiny.keys() - {'patch_sizes', 'n_mixed'}:
-        if config[key] != tiny[key]:
-            raise Wrong(f'{key} is {config[key]}, in dems_tiny it is {tiny[key]}: '
-                        'everything else stays')
+    for key in tiny.keys() - {'patch_sizes', 'n_mixed'}: check_same(key)
     ledger = shape_ledger(model)
     lengths = [sizes[1] for stage, sizes in zip(ledger['stage'], ledger['sizes'])
                if stage.startswith('block')]

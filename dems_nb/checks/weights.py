@@ -123,6 +123,21 @@ def over_itself(model, x):
 
 
 @half_slips
+def picture_by_picture(model, x):
+    "each picture was divided by its own largest magnitude: divide by the largest of all"
+    logits = model(x)
+    shares = (rounded(model)(x) - logits).abs().amax(1)/logits.abs().amax(1)
+    return shares.max().item()
+
+
+@half_slips
+def largest_logits(model, x):
+    "the largest logits were compared: take after − before first, then the largest magnitude"
+    largest = model(x).max()
+    return ((rounded(model)(x).max() - largest).abs()/largest).item()
+
+
+@half_slips
 def positions_rounded(model, x):
     "the position embeddings were rounded too; they are not stored"
     return change(model, copy.deepcopy(model).half().float(), x)
@@ -134,14 +149,29 @@ def not_rounded(model, x):
     return 0.
 
 
+def grey_model():
+    "A fresh model whose logits have some size."
+    model = create_model('dems_nano', in_chans=1).eval()
+    model.head.weight.mul_(20)
+    return model
+
+
+def strong_and_faint():
+    "A model and two pictures for which every mistake gives a number of its own."
+    while True:
+        model = grey_model()
+        x = torch.randn(2, 1, 32, 32)*torch.tensor([3., .1]).view(2, 1, 1, 1)
+        truth = change(model, rounded(model), x)
+        values = sorted([truth, *(value for message, value in half_slips.of(model, x))])
+        if min(b - a for a, b in zip(values, values[1:])) > .03*truth: return model, x
+
+
 @exercise('04.2', 'what half precision changes')
 @torch.no_grad()
 def check_half(half_change, why):
     "The change of the logits for two batches, and why it is so small."
-    for case, x in [('two random pictures', torch.randn(2, 1, 32, 32)),
-                    ('a dark picture', torch.full((1, 1, 32, 32), -1.))]:
-        model = create_model('dems_nano', in_chans=1).eval()
-        model.head.weight.mul_(20)
+    for case, (model, x) in [('a strong picture and a faint one', strong_and_faint()),
+                             ('a dark picture', (grey_model(), torch.full((1, 1, 32, 32), -1.)))]:
         before = {name: w.clone() for name, w in model.state_dict().items()}
         truth = change(model, rounded(model), x)
         answer = ask(half_change, model, x, case=case)
@@ -172,8 +202,8 @@ def check_unchanged(case, model, before):
 
 
 def bias_of(embed):
-    "The bias of a patch embedding, one convolution or two."
-    return embed.bias if isinstance(embed, nn.Conv2d) else embed[-1].bias
+    "The bias of a patch embedding, of its last convolution."
+    return [weights for name, weights in embed.state_dict().items() if name.endswith('bias')][-1]
 
 
 def check_tokens(case, grey, colour, x):
@@ -187,7 +217,8 @@ def check_tokens(case, grey, colour, x):
             raise Wrong(f'{case}, scale {scale}: the bias is not the grey one; it is added once')
         bias = bias_of(old)[:, None, None]
         truth = old(x) - bias
-        tokens = new(x.repeat(1, 3, 1, 1)) - bias
+        way = f'{case}, scale {scale}: change the weights, not the way: three channels'
+        tokens = ask(new, x.repeat(1, 3, 1, 1), case=way) - bias
         if torch.allclose(tokens, truth, atol=1e-4): continue
         fits = [reason for factor, reason in reasons.items()
                 if torch.allclose(tokens, factor*truth, atol=1e-4)]
@@ -196,9 +227,22 @@ def check_tokens(case, grey, colour, x):
                     f'{reason}')
 
 
+def check_parts(case, new):
+    "Raise `Wrong` unless a model has weights of the names and shapes that `build_model` gives it."
+    built = ask(lambda: build_model(new.config), case=f'{case}: build_model of its config')
+    shapes, truth = ({name: tuple(weights.shape) for name, weights in one.state_dict().items()}
+                     for one in (new, built))
+    way = f'{case}: change the weights, not the way: a model that build_model makes'
+    for name in [*truth, *shapes]:
+        if name not in shapes: raise Wrong(f'{way} has {name}, yours has not')
+        if name not in truth: raise Wrong(f'{way} has no {name}')
+        if shapes[name] == truth[name]: continue
+        raise Wrong(f'{way} has {name} of shape {truth[name]}, yours is {shapes[name]}')
+
+
 def check_colour_model(case, old, model, new):
     "Raise `Wrong` unless the answer is a new model of three channels with the grey one's weights."
-    if not hasattr(new, 'config'):
+    if not isinstance(new, nn.Module) or not hasattr(new, 'config'):
         raise Wrong(f'{case}: a model is expected, this is {kind_of(new)}')
     if new is model:
         raise Wrong(f'{case}: the model given is returned: '
@@ -206,6 +250,7 @@ def check_colour_model(case, old, model, new):
     check_unchanged(case, model, old)
     channels = new.config['in_chans']
     if channels != 3: raise Wrong(f'{case}: in_chans is {channels}: build a new model with 3')
+    check_parts(case, new)
     before = old.state_dict()
     for name, weights in new.eval().state_dict().items():
         if name.startswith('tokenizer'): continue

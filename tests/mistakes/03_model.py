@@ -68,6 +68,8 @@ mistakes = {
     ('the width is the same in both', macs("sum(2*n*n*c['dim'] for n in tokens)", 'c'))],
 '03.3': [
     ('one region now, not four', five("create_model('dems_tiny', n_scales=5)")),
+    ('mix_before is (6,), in dems_tiny it is (6, 10)',
+     five("create_model('dems_tiny', n_scales=5, mix_before=(6,), n_mixed=(256,))")),
     ('added at the fine end',
      five("create_model('dems_tiny', n_scales=5, patch_size=1, n_mixed=(64, 64))")),
     ('the image was changed',

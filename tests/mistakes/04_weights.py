@@ -39,6 +39,17 @@ def to_colour(model):
     return new
 '''
 
+def averaged(code): return f'''
+import copy
+class Grey(torch.nn.Module):
+    def forward(self, x): return x.mean(1, keepdim=True)
+def to_colour(model):
+    new = copy.deepcopy(model)
+    new.config['in_chans'] = 3
+    {code.strip()}
+    return new
+'''
+
 mistakes = {
 '04.1': [
     ('missing and unknown are swapped',
@@ -69,6 +80,10 @@ mistakes = {
     ('divided by the mean magnitude',
      half('((after - before).abs().max()/before.abs().mean()).item()')),
     ('each logit was divided by itself', half('((after - before)/before).abs().max().item()')),
+    ('each picture was divided by its own largest magnitude',
+     half('((after - before).abs().amax(1)/before.abs().amax(1)).max().item()')),
+    ('the largest logits were compared',
+     half('((after.max() - before.max()).abs()/before.max()).item()')),
     ('was the copy really rounded',
      half(copy="load_model(save_model(model, tmp/'h.safetensors'))")),
     ('the model that was given has changed', half(copy='model.half().float()')),
@@ -88,14 +103,33 @@ mistakes = {
     ('in_chans is 1', 'import copy\ndef to_colour(model): return copy.deepcopy(model)'),
     ("the grey model has changed: config['in_chans']", colour(rest="model.config['in_chans'] = 3")),
     ('the grey model has changed: tokenizer.in_chans', colour(rest='model.tokenizer.in_chans = 3')),
-    ('raised ValueError: an image batch',
-     '''
-import copy
-def to_colour(model):
-    new = copy.deepcopy(model)
-    new.config['in_chans'] = 3
-    return new
+    ('change the weights, not the way', averaged('pass')),
+    ('change the weights, not the way', averaged('''
+    for k, embed in enumerate(new.tokenizer.embeds):
+        new.tokenizer.embeds[k] = torch.nn.Sequential(Grey(), embed)
+    new.tokenizer.in_chans = 3
+''')),
+    ('change the weights, not the way', averaged('''
+    class Tokens(torch.nn.Module):
+        def __init__(self, own):
+            super().__init__()
+            self.own, self.layout, self.in_chans = own, own.layout, 3
+        def forward(self, x): return self.own(x.mean(1, keepdim=True))
+    new.tokenizer = Tokens(new.tokenizer)
+''')),
+    ('change the weights, not the way', averaged('''
+    new.forward = lambda x: type(new).forward(new, x.mean(1, keepdim=True))
+''')),
+    ('change the weights, not the way', '''
+class Wrapped(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.config = model, {**model.config, 'in_chans': 3}
+    def forward(self, x): return self.model(x.mean(1, keepdim=True))
+def to_colour(model): return Wrapped(model)
 '''),
+    ('a model is expected, this is an OrderedDict',
+     'def to_colour(model): return model.state_dict()'),
     ('divide in one convolution only',
      colour(depthwise='w.repeat(3, 1, 1, 1)/3', plain='w.repeat(1, 3, 1, 1)/9')),
     ('was not taken over', colour(rest='torch.nn.init.zeros_(new.head.weight)')),
@@ -115,4 +149,12 @@ def half_change(model, x):
 why = 'a'
 '''],
          '04.3': [colour(), colour(point='torch.cat([w, w, w], 1)/3',
-             plain='w.expand(-1, 3, -1, -1)/3')]}
+             plain='w.expand(-1, 3, -1, -1)/3'), averaged('''
+    new.tokenizer.in_chans = 3
+    for conv in new.modules():
+        if not isinstance(conv, torch.nn.Conv2d): continue
+        w = conv.weight.data
+        if len(w) == 1: w, conv.groups, conv.out_channels = w.repeat(3, 1, 1, 1), 3, 3
+        else: w = w.repeat(1, 3, 1, 1)/3
+        conv.weight, conv.in_channels = torch.nn.Parameter(w), 3
+''')]}

@@ -94,6 +94,25 @@ def my_order(n, bs, seed, epoch, start):
     ('have the same coins: use', batch(seed='seed_of(seed, epoch + i)')),
     ('has changed, that of PyTorch', batch(out='random_flip(pictures)')),
     ('has changed, that of PyTorch', batch(out='random_flip(pictures, torch.manual_seed(i))')),
+    ('the batches before it are made first', order() + '''
+def my_batch(x, bs, seed, epoch, i):
+    g = torch.Generator().manual_seed(seed_of('batch', seed, epoch))
+    for k in range(i + 1): batch = random_flip(x[my_order(len(x), bs, seed, epoch, k)[:bs]], g)
+    return batch
+'''),
+    ('the batches before it are made first', order() + '''
+def my_batch(x, bs, seed, epoch, i):
+    g = torch.Generator().manual_seed(seed_of('batch', seed, epoch))
+    for k in range(i): torch.rand(bs, generator=g)
+    return random_flip(x[my_order(len(x), bs, seed, epoch, i)[:bs]], g)
+'''),
+    ('the batches before it are made first', order() + '''
+def my_batch(x, bs, seed, epoch, i):
+    rng = np.random.default_rng([seed, epoch])
+    pictures = x[my_order(len(x), bs, seed, epoch, i)[:bs]]
+    for k in range(i + 1): coin = rng.random((bs, 1, 1, 1)) < .5
+    return torch.where(torch.tensor(coin[:len(pictures)]), pictures.flip(3), pictures)
+'''),
     ('has other coins', '''
 own = torch.Generator()
 ''' + batch(out='random_flip(pictures, own)')),
@@ -206,7 +225,14 @@ def my_order(n, bs, seed, epoch, start):
     numbers = list(range(n))
     random.Random(f'{seed},{epoch}').shuffle(numbers)
     return torch.tensor(numbers[bs*start:])
-''' + batch(seed='seed_of(f"{seed} {epoch}", i)', with_order=False)],
+''' + batch(seed='seed_of(f"{seed} {epoch}", i)', with_order=False), order() + '''
+import random
+def my_batch(x, bs, seed, epoch, i):
+    for k, pictures in enumerate(my_order(len(x), bs, seed, epoch, 0).split(bs)):
+        if k == i: break
+    coins = random.Random(f'{seed} {epoch} {i}')
+    return torch.stack([x[k].flip(2) if coins.choice([True, False]) else x[k] for k in pictures])
+'''],
 '05.3': ['''
 def two_reports(right_valid, right_test):
     valid = right_valid.numpy().astype(np.float32).mean(1)
