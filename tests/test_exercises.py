@@ -17,6 +17,7 @@ import torch
 
 import dems_nb.checks
 from dems_nb.checks import core
+from dems_nb.data import get_dls
 from dems_nb.checks.progress import main as dems_progress, saved_progress
 
 matplotlib.use('Agg')
@@ -187,6 +188,31 @@ def test_a_plausible_mistake_fails_by_name(id, kind, code):
 def test_a_right_answer_in_another_style_passes(id, code):
     found = verdict(id, code)
     assert found.state == 'done', str(found)
+
+
+def test_a_gain_that_is_no_number_is_not_said_to_be_simulated_too_seldom():
+    found = verdict('07.4', "def luck(p, n, k): return float('nan')\nwhy = 'b'")
+    assert found.state == 'wrong' and found.message.endswith('the gain is nan, expected 0.0337593')
+
+
+def test_that_an_answer_changes_nothing_it_is_given_is_said_before_the_first_exercise():
+    _, i, _, cells = posed['00.1']
+    [start] = [source(cell) for cell in cells[:i] if '## Exercises' in source(cell)]
+    assert 'An answer leaves what it is given as it is' in start
+
+
+def test_a_resume_can_be_broken_again_and_again(tmp_path):
+    "The two cells of 09.1, with a short run: a part is left out twice, and all is begun anew."
+    _, i, stub, cells = posed['09.1']
+    space = {**names_above('09.1'), 'folder': tmp_path}
+    dls = get_dls('sample', n_train=50, bs=16, holdout=20, device='cpu', seed=0)
+    space['train'] = functools.partial(space['train'], dls=dls)
+    begin = source(cells[i-1]).replace('n_train=320, epochs=3', 'n_train=50, bs=16, epochs=2')
+    exec(begin, space)
+    exec(stub[:ASKED.search(stub).start()], space)
+    found = [space['forgetting'](part) for part in ('losses', 'losses', 'rows')]
+    assert found == [(0., True), (0., True), (0., False)]
+    exec(begin, space)
 
 
 @pytest.mark.parametrize('id', sorted(posed))
