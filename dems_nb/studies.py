@@ -651,10 +651,12 @@ def _refuse_two_sizes(name, rows, out, images=None, seeds=3):
         if not images: return
         raise ValueError('budget is about how many images are seen, and has no other size: leave '
                          'images out')
-    seeds = max([seeds, *(r['seed'] + 1 for r in rows if r['study'] == name)])
+    there = [r for r in rows if r['study'] == name]
+    if not there: return
+    seeds = max(seeds, *(r['seed'] + 1 for r in there))
     size = dict(images=images) if images else {}
     own = _rows_of(studies[name](rows, seeds=seeds, **size), rows)
-    other = [r for r in rows if r['study'] == name and r not in own]
+    other = [r for r in there if r not in own]
     if other:
         raise ValueError(f'{out} has {len(other)} runs of {name} at another size: give this one a '
                          'ledger of its own')
