@@ -661,6 +661,7 @@ def _refuse_two_sizes(name, rows, out, images=None, seeds=3):
         raise ValueError(f'{out} has {len(other)} runs of {name} at another size: give this one a '
                          'ledger of its own')
 
+# %% ../nbs/18_studies.ipynb #runp1an5
 def run_plans(
     plans:list, # of `PlannedRun`
     out='results/ledger', # the ledger's folder
