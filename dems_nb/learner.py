@@ -47,7 +47,7 @@ class Recipe(Options):
     p0:float=.6 # for 'paper', the probability at the start
     mixup:float=0. # alpha of mixup's share; 0 for neither mixup nor cutmix
     cutmix:float=0. # alpha of cutmix's share
-    label_smoothing:float=0. # share of the target spread over all classes
+    label_smoothing:float=0. # share of the target spread over all classes, in training
     seed:int=0 # of weights, order, augmentation and splits
     model:str='dems_nano' # a name for `create_model`
     patch_size:int=None # side of the finest patch; by default the model's, for such photos 16

@@ -330,13 +330,18 @@ def reported_cifar10() -> pd.DataFrame: # model, training, images (M), PFLOP, ac
              source='airbench96')])
 
 # %% ../nbs/13_results.ipynb #b0f200cf
+def _theirs(row):
+    "Whether a run began with the authors' weights: of the zoo, or in the released code's format."
+    name = str((row.get('pretrained') or {}).get('name'))
+    copies = {n.replace('/', '-') for n in zoo}
+    return name in zoo or Path(name).suffix.lower() in ('.pth', '.pt') or Path(name).stem in copies
+
 def _ours(rows, model, stage, dataset):
     "What the ledger has for a line of the paper's table."
     wanted = (model, dataset, 'test', stage == 'finetune', 'base', [], True)
-    hits = [r for r in rows if r['stage'] != 'released' and wanted == (
+    hits = [r for r in rows if r['stage'] != 'released' and not _theirs(r) and wanted == (
         r['recipe']['model'], r['recipe']['dataset'], r['scored_on'], bool(r.get('pretrained')),
-        r['variant'], r['given'], _as_named(r))
-        and str((r.get('pretrained') or {}).get('name')) not in zoo]  # the authors' weights, tuned
+        r['variant'], r['given'], _as_named(r))]
     part = lambda r: f' of {r["data"]["n_train"]:,} images' if r['recipe'].get('n_train') else ''
     return '; '.join(f'{r["accuracy"]:.2%} ({r["interval"][0]:.1%} to {r["interval"][1]:.1%}), '
                      f'{r["epochs"]} epochs{part(r)}' for r in hits) or 'not run'
