@@ -5,13 +5,14 @@
 Parts, in this order: `kernels` (which attention PyTorch chooses, with dropout and without),
 `resume` (a run stopped and resumed beside a whole one, and two whole ones: the largest difference
 of a weight), `waits` (of an epoch of each recipe), `memory`, `ways` (forward and backward, plain,
-eager and compiled), `step` (the whole step, the augmentation alone, each part), `epoch` (end to
-end, compiled), `tests` (those marked cuda, with Ti only; stopped after four minutes). Each part is
-written into the file as soon as it is done, and the same command goes on with the parts that are
-not there: what failed is noted under `failed`, and tried again. After `--minutes` no new part is
-begun: exit status 3 says that the same command should be given again, 1 that a part failed, 0 that
-all is there. The file must stay between the commands; it is all that is to come back. At the end
-it prints what was wanted beside what was measured.
+eager and compiled), `step` (the whole step and its first call, which compiles; the augmentation
+alone, each part), `epoch` (end to end, compiled), `tests` (those marked cuda, with Ti only; stopped
+after four minutes). Each part is written into the file as soon as it is done, and the same command
+goes on with the parts that are not there: what failed is noted under `failed`, and tried again.
+After `--minutes` no new part is begun: exit status 3 says that the same command should be given
+again, 1 that a part failed, 0 that all is there. The file must stay between the commands; it is all
+that is to come back, and `--copy FOLDER` puts a copy of it where what comes back must lie. At the
+end it prints what was wanted beside what was measured.
 """
 import argparse, contextlib, gc, io, json, os, re, signal, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
@@ -130,8 +131,9 @@ class Battery:
         if self.compile:
             whole['compiled'] = B.TrainingStep(model, self.batch_size, self.precision, True)
         clock = B._clock(self.device)                           # on a CPU, that of the parts
+        first = {k: B.seconds(s, device=self.device) for k, s in whole.items()}
         took = B.take_turns(whole, self.rounds, self.n, self.device, 2, clock)
-        return dict(images_per_s={k: B.spread(self.batch_size/t) for k, t in took.items()},
+        return dict(first_step_s=first, images_per_s={k: B.spread(self.batch_size/t) for k, t in took.items()},
                     augmentation={k: B.time_augmentation(s, self.rounds, self.n)
                                   for k, s in whole.items()},
                     parts=B.time_parts(whole['eager'], self.rounds, self.n))
@@ -234,6 +236,7 @@ def main(argv=None):
     p = argparse.ArgumentParser(description='Measure what this project wants of one H100.')
     p.add_argument('model', help='dems_tiny, dems_small, or another name for create_model')
     p.add_argument('--out', default='runs/gpu/battery.json', help='(default: %(default)s)')
+    p.add_argument('--copy', help='folder for a copy of it, made at the end of each command')
     p.add_argument('--device', default='cuda', help='(default: %(default)s)')
     p.add_argument('--dataset', default='cifar10', help='a name for get_dls (default: %(default)s)')
     p.add_argument('--data_path', help='folder to look for its files in first')
@@ -249,7 +252,11 @@ def main(argv=None):
     a = p.parse_args(argv)
     battery = Battery(a.model, a.device, a.dataset, a.data_path, a.batch_size, a.rounds, a.steps,
                       not a.eager, a.n_train, a.holdout)
-    if not run(battery, a.out, a.minutes, a.parts, began=began): return 3
+    try: whole = run(battery, a.out, a.minutes, a.parts, began=began)
+    finally:
+        if a.copy and Path(a.out).exists():
+            write_atomic(Path(a.copy)/Path(a.out).name, Path(a.out).read_bytes())
+    if not whole: return 3
     done = json.loads(Path(a.out).read_text())
     print('\n' + goals(done).to_string())
     return int(any(k.startswith(f'{a.model} ') for k in done['failed']))

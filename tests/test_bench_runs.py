@@ -71,12 +71,15 @@ def test_two_models_share_a_file(tmp_path):
 def test_a_battery_of_nano(capsys, tmp_path):
     flags = ['dems_nano', *small, '--rounds', '1', '--steps', '1', '--out', str(tmp_path/'b.json')]
     assert battery.main([*flags, '--minutes', '0']) == 3
+    flags += ['--copy', str(tmp_path/'back')]
     assert battery.main([*flags, '--parts', 'kernels', 'resume', 'memory', 'step', 'epoch']) == 0
+    assert (tmp_path/'back/b.json').read_bytes() == (tmp_path/'b.json').read_bytes()
     own = json.loads((tmp_path/'b.json').read_text())['dems_nano']
     assert own['resume'] == dict(resumed=0., again=0.)      # on a CPU to the last bit
     assert set(own['kernels']) == {'0.05', '0.0'}
     assert own['epoch']['images'] == 100 and own['memory']['peak_bytes'] > 0
-    assert set(own['step']['images_per_s']) == {'eager'} and 'ways' not in own
+    assert set(own['step']['images_per_s']) == set(own['step']['first_step_s']) == {'eager'}
+    assert own['step']['first_step_s']['eager'] > 0 and 'ways' not in own
     assert 'not run' in capsys.readouterr().out
 
 def test_goals_say_what_was_not_run():
