@@ -705,7 +705,7 @@ def run_study(
             raise ValueError(f'unknown study {n!r}: the known ones are {", ".join(studies)}')
     failed = []
     for n in names:
-        lost = []                                                       # runs of this study
+        lost, began = [], False                                         # runs of this study
         while True:
             rows = read_ledger(out)
             planned = studies[n](rows, **changes)
@@ -716,8 +716,10 @@ def run_study(
             if planned: _refuse_two_sizes(n, rows, out, **changes)
             plans = [p for p in planned if p.name not in lost]
             if not _pending(plans, rows): break
+            began = True
             lost += run_plans(plans, out, processes, threads, root, say, runs)
         failed += lost
+        if not began: say(f'{n}: all {len(planned)} runs have their rows in {out}')
     return failed
 
 # %% ../nbs/18_studies.ipynb #ec38b942
@@ -850,6 +852,9 @@ def timebox_main(
                    help='images a step (default: %(default)s)')
     p.add_argument('--n_train', type=int, help='use so many training images (default: all)')
     p.add_argument('--compile', action='store_true', help='compile the model (default: no)')
+    p.add_argument('--precision', default='auto',
+                   help='number format (default: bf16 where the device has it, else fp32)')
+    p.add_argument('--seed', type=int, default=0, help='of every draw (default: %(default)s)')
     p.add_argument('--minutes', type=float, default=25.,
                    help='from now to the end (default: %(default)s)')
     p.add_argument('--output_dir', required=True, help='folder of the run')
@@ -863,7 +868,7 @@ def timebox_main(
     if not 0 < a.minutes < 1e6: p.error(f'--minutes is {a.minutes}: give minutes above 0')
     def go(argv):
         r = Recipe.pretrain(a.model, a.dataset, bs=a.batch_size, n_train=a.n_train,
-                            compile=a.compile)
+                            compile=a.compile, precision=a.precision, seed=a.seed)
         timebox(r, a.output_dir, a.minutes, a.device, a.data_path)
         if a.ledger:
             text = (Path(a.output_dir)/'recipe.json').read_text(encoding='utf-8')

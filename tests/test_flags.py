@@ -83,6 +83,7 @@ table = dict(
     timebox={'--model': [('x', "--model: unknown model 'x'")],
              '--dataset': [('x', '--dataset: unknown data set')],
              '--batch_size': [('0', '--batch_size is 0')], '--n_train': [('-1', '--n_train is -1')],
+             '--precision': [('fp8', "precision is 'fp8'")], '--seed': [('-1', 'seed is -1')],
              '--minutes': [('inf', '--minutes is inf'), ('nan', '--minutes is nan')],
              '--output_dir': [('file', 'file'), ('cut', 'cut/timebox.json is no JSON')],
              '--data_path': [], '--device': [('x', '--device')], '--ledger': []},

@@ -438,7 +438,9 @@ def test_a_ledger_has_a_study_at_one_size(monkeypatch):
         S.run_study(['cifar10'], ledger, images=24_000)
     with pytest.raises(ValueError, match='budget .* no other size'):
         S.run_study(['budget'], ledger, images=24_000)
-    assert S.run_study(['cifar10'], ledger, images=240_000, seeds=1) == []      # it is all there
+    said = []                                                                   # it is all there
+    assert S.run_study(['cifar10'], ledger, say=said.append, images=240_000, seeds=1) == []
+    assert len(said) == 1 and re.search(r'cifar10: all \d+ runs have their rows', said[0])
 
 def test_a_ledger_may_have_more_seeds_of_a_study(monkeypatch):
     rows = R.read_ledger(ledger)
