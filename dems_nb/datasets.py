@@ -8,9 +8,10 @@ __all__ = ['fashion_classes', 'picture_stats', 'DataSet', 'list_datasets', 'data
            'resize_images', 'to_square', 'to_middle', 'PictureRule']
 
 # %% ../nbs/19_datasets.ipynb #8f6c9aba
-import gzip, math, numpy as np, os, tempfile, torch
+import gzip, math, numpy as np, os, tempfile, torch, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from fastai.data.external import fastai_path
@@ -237,6 +238,12 @@ def _read_idx_split(record, folder, prefix, n):
         raise ValueError(f'the {prefix} files in {folder} do not belong together: '
                          f'{len(x)} images of {tuple(x.shape[1:])} and {len(y)} labels up to '
                          f'{last}; fetch them again')
+    each = y.bincount(minlength=record.n_classes)
+    if len(y) == n and (each != n//record.n_classes).any():
+        raise ValueError(f'the {prefix} files in {folder} are not those of {record.name}, which '
+                         f'has {n//record.n_classes:,} pictures of each class: these have from '
+                         f'{each.min():,} to {each.max():,} (the files of MNIST have the names of '
+                         "Fashion-MNIST's)")
     return (x.mT.contiguous() if record.name == 'emnist' else x)[:, None], y
 
 # %% ../nbs/19_datasets.ipynb #e933eb61
@@ -290,6 +297,9 @@ def _upper_bits(im):
     if not sixteen and (low < 0 or high > 65535 or 0 < high < 256):
         raise ValueError(f'it has 32 bits a pixel and values from {low} to {high}, which may be '
                          'of 8 bits or of 16: save it with so many')
+    if 0 < high < 4096:
+        warnings.warn('a picture of 16 bits a pixel has no value above 4,095: if they are 10 or 12 '
+                      'bits, it is read nearly black; save it with 8, or as a PGM that says so')
     return Image.fromarray((x//256).astype(np.uint8))
 
 def _upright(im, in_chans):
@@ -311,6 +321,13 @@ def _from_array(array):
     if array.ndim == 3 and array.shape[-1] == 1: array = array[..., 0]
     return Image.fromarray(np.ascontiguousarray(array))
 
+@cache
+def _formats():
+    "The formats that are read. Of others some would start a program, as EPS does Ghostscript."
+    Image.init()
+    names = 'AVIF BMP DIB GIF ICO JPEG JPEG2000 MPO PCX PNG PPM TGA TIFF WEBP'.split()
+    return [name for name in names if name in Image.OPEN]
+
 def open_image(
     source, # a file, a Pillow image, a uint8 array (…, channels) or tensor (channels, …)
     in_chans:int=3, # 1 for grey, 3 for colour
@@ -322,7 +339,8 @@ def open_image(
     if isinstance(source, Image.Image): return _upright(source, in_chans)
     if limit := os.environ.get('DEMS_MAX_PIXELS'): Image.MAX_IMAGE_PIXELS = int(limit)//2
     try:
-        with open(source, 'rb') as f, Image.open(f) as im: return _upright(im, in_chans)
+        with open(source, 'rb') as f, Image.open(f, formats=_formats()) as im:
+            return _upright(im, in_chans)
     except Image.DecompressionBombError:
         raise ValueError(f'it has more than the {2*Image.MAX_IMAGE_PIXELS:,} pixels that a picture '
                          'may have: make it smaller, or allow more with $DEMS_MAX_PIXELS') from None

@@ -154,6 +154,16 @@ def test_a_damaged_file_is_named(packed, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='t10k-images-idx3-ubyte.* cannot be read'):
         D.get_dls('fashionmnist', root=tmp_path / 'd', device='cpu', download=False)
 
+def test_the_files_of_mnist_are_no_clothes(tmp_path):
+    "They have the names of Fashion-MNIST's, and other numbers of each class."
+    write_fashion(tmp_path/'d', packed=False)
+    record = S.dataset_facts('fashionmnist')
+    for n in (50, 60): assert len(S._read_idx_split(record, tmp_path/'d', 'train', n)[1]) == 50
+    labels = tmp_path/'d/train-labels-idx1-ubyte'
+    labels.write_bytes(idx((np.arange(50) % 10).clip(1)))
+    with pytest.raises(ValueError, match='not those of fashionmnist.* from 0 to 10 .*MNIST'):
+        S._read_idx_split(record, tmp_path/'d', 'train', 50)
+
 @pytest.mark.parametrize('packed', [True, False])
 @pytest.mark.parametrize('under', ['', 'EMNIST/raw'])
 def test_emnist_stands_upright(under, packed, tmp_path):
@@ -447,3 +457,28 @@ def test_too_many_pixels_say_the_limit_and_the_flag(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert S.open_image(tmp_path/'a.png').size == (40, 30)
+
+@pytest.mark.parametrize('name', ['a.png', 'a.tif', 'a.pgm'])
+def test_twelve_bits_in_a_file_of_sixteen_are_not_black_in_silence(name, tmp_path):
+    a = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(a).save(tmp_path/name)
+    with pytest.warns(UserWarning, match='no value above 4,095'): S.open_image(tmp_path/name, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for other in (a*16, a*0):                               # all of the range, and black
+            Image.fromarray(other).save(tmp_path/name)
+            assert S.open_image(tmp_path/name, 1).getextrema() == ((0, 255) if other.any()
+                                                                   else (0, 0))
+
+def test_no_picture_starts_a_program(tmp_path, monkeypatch):
+    "An EPS is read by Ghostscript, whatever the file is called."
+    from PIL import EpsImagePlugin
+    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *a, **kw: pytest.fail('started'))
+    Image.new('RGB', (20, 20), 'red').save(tmp_path/'a.eps')
+    (tmp_path/'a.eps').rename(tmp_path/'a.jpg')
+    with pytest.raises(OSError, match='cannot identify image file'): S.open_image(tmp_path/'a.jpg')
+
+@pytest.mark.parametrize('ending', ['jpg', 'png', 'ppm', 'bmp', 'tif', 'webp', 'gif', 'tga'])
+def test_the_usual_formats_are_read(ending, tmp_path):
+    Image.new('RGB', (20, 20), 'white').save(tmp_path/f'a.{ending}')
+    assert S.open_image(tmp_path/f'a.{ending}', 1).getextrema() == (255, 255)
