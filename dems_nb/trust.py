@@ -7,7 +7,7 @@ __all__ = ['hold_against', 'open_pth', 'parse_json', 'read_json', 'shown', 'whol
 
 # %% ../nbs/21_trust.ipynb #a6908898
 import argparse, contextlib, inspect, json, operator, os, pickle, re, torch
-import zipfile
+import tarfile, zipfile
 from functools import wraps
 from numbers import Real
 from pathlib import Path
@@ -102,6 +102,8 @@ def open_pth(
     nothing = lambda classes: contextlib.nullcontext()         # PyTorch before 2.5
     harmless = getattr(torch.serialization, 'safe_globals', nothing)
     try:
+        if tarfile.is_tarfile(path):       # which PyTorch before 2.6 unpickles without that care
+            raise ValueError('it is a tar archive, which no torch.save of these years writes')
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as z: packed = any(i.compress_type for i in z.infolist())
             if packed: raise ValueError('it is a packed archive, which torch.save does not write')

@@ -18,7 +18,7 @@ from .layout import TokenLayout
 from .model import ViT, _in_eval
 from .figures import _color, _image, _model_input, _small_png, _watch
 from .visualize import _follow, _origins, mixing_weights, show_correspondence
-from .weights import bare_model, write_atomic
+from .weights import bare_model, own_class, write_atomic
 
 # %% ../nbs/11_viewer.ipynb #96f34a27
 def _asset(name):
@@ -155,14 +155,21 @@ def view_tokens(
 
 # %% ../nbs/11_viewer.ipynb #c26fe281
 @torch.no_grad()
+def _known_model(model):
+    "The model itself. Raises `ValueError` for a subclass, whose own steps are not known here."
+    if kind := own_class(model):
+        raise ValueError(f'a {kind} may do other things with its tokens than the model it is made '
+                         'from: give a ViT or a DEMSViT')
+    return bare_model(model)
+
 def answer_without(
-    model:ViT, # any model of this kit, on any device
+    model:ViT, # a `ViT` or `DEMSViT`, on any device
     img, # the picture, uint8 or 0…1 float, (in_chans, image_size, image_size)
     cut, # sequence positions of the tokens that are left out, the class token not counted
     x:torch.Tensor=None, # the picture normalised, (1, channels, side, side); default: as the recipe
 ) -> torch.Tensor: # logits (classes,), float32, on the CPU
     "What the model says if it never reads some tokens. Raises `IndexError` if one is not there."
-    model, cut = bare_model(model), {int(i) for i in cut}
+    model, cut = _known_model(model), {int(i) for i in cut}
     for i in cut: model.layout.linked(i)                         # raises if there is none
     x = _model_input(model, img, x).to(next(model.parameters()))
     with _in_eval(model): return _read_the_rest(model, x, cut)
@@ -249,7 +256,7 @@ class Explorer(TokenViewer):
 
 # %% ../nbs/11_viewer.ipynb #5d212ca5
 def explore(
-    model:ViT, # any model of this kit, trained, on any device, compiled or wrapped or not
+    model:ViT, # a `ViT` or `DEMSViT`, trained, on any device, compiled or wrapped or not
     classes:list, # class names, one for each output of the model
     images=None, # to choose from, uint8 or 0…1 float, (n, channels, side, side); default: sample
     labels=None, # their classes, int64 (n,); shown as their names
@@ -259,15 +266,18 @@ def explore(
     limit:float=24., # refuse a page that would be larger than this, in MB
 ) -> Explorer: # displays itself as the last line of a cell; `save` writes it as a page
     "Draw, drop or choose a picture and watch the model. Raises `ValueError` for what does not fit."
-    model = bare_model(model)                                    # not compiled, not wrapped
+    model = _known_model(model)
     classes, n = [str(c) for c in classes], model.config['n_classes']
     if len(classes) != n:
         raise ValueError(f'{len(classes)} class names and a model with {n} outputs: give one each')
     count = sum(p.numel() for p in model.parameters())
-    size = count*(2 if precision == 'half' else 4)*4/3/1e6
-    if size > limit:
-        raise ValueError(f'the weights would make a page of {size:.0f} MB, more than {limit:g}: '
-                         'give a smaller model, or a larger limit')
+    pixels = model.config['in_chans']*model.layout.image_size**2
+    seen = 20 if images is None else len(images)
+    weights, pictures = (n*4/3/1e6 for n in (count*(2 if precision == 'half' else 4), seen*pixels))
+    if weights + pictures > limit:
+        raise ValueError(f'weights of {weights:.0f} MB and pictures of {pictures:.0f} MB make a '
+                         f'page of more than {limit:g}: give a smaller model, fewer pictures, or '
+                         'a larger limit')
     x, names = _choices(model, images, labels, classes)
     start = min(9, len(x) - 1) if images is None else 0
     heel = images is None and tuple(classes) == fashion_classes

@@ -5,6 +5,7 @@ from PIL import Image
 from dems_nb.classifier import Classifier
 from dems_nb.data import fashion_classes, sample_images
 from dems_nb.model import DEMSViT, create_model
+from dems_nb.studies import FewerScalesViT, PoolingViT
 from dems_nb.viewer import answer_without, explore, view_tokens
 from dems_nb.figures import _model_input
 from dems_nb.visualize import attention_weights, mixing_weights, provenance
@@ -332,9 +333,9 @@ def test_choose_and_shift(page, explorer, bundled):
     explorer.locator('.easel canvas').focus()
     page.keyboard.press('Control+z'); assert state(explorer)['shift'] == [0, 1]
 
-def png(a, kind='PNG'):
+def png(a, kind='PNG', **kw):
     buffer = io.BytesIO()
-    Image.fromarray(a).save(buffer, kind)
+    Image.fromarray(a).save(buffer, kind, **kw)
     return base64.b64encode(buffer.getvalue()).decode()
 
 GIVE = '''(e, [how, name, type, text]) => {
@@ -379,6 +380,21 @@ def test_a_file_of_another_size_comes_by_the_models_rule(page, name, fit):
         assert give(page, e, png(a)) == ''
         off = (pixels(e, model).float() - rule.picture(a).float()).abs()
         assert off.mean() <= eps and off.max() <= (1 if eps < 1 else 8), (shape, off.max())
+
+def test_a_colour_profile_changes_nothing(page):
+    "Neither does it in Python. This one says that red is blue."
+    from PIL.ImageCms import ImageCmsProfile, createProfile
+    profile = ImageCmsProfile(createProfile('sRGB')).tobytes()
+    swapped = profile.replace(b'rXYZ', b'?').replace(b'bXYZ', b'rXYZ').replace(b'?', b'bXYZ')
+    assert swapped != profile and len(swapped) == len(profile)
+    model = MODELS['colour']()
+    e, = open_explorers(page, explore(model, names(model)))
+    a = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    text = png(a, icc_profile=swapped)
+    assert give(page, e, text) == ''
+    assert pixels(e, model).equal(torch.from_numpy(a).permute(2, 0, 1))
+    rule, file = Classifier(model, device='cpu'), io.BytesIO(base64.b64decode(text))
+    assert rule.picture(Image.open(file)).equal(torch.from_numpy(a).permute(2, 0, 1))
 
 def test_colour_is_drawn_in_colour(page):
     model = MODELS['colour']()
@@ -681,7 +697,9 @@ def test_python_refuses_what_does_not_fit(bundled):
                            ((model, classes), dict(precision='double'),
                             "precision is 'double': give 'half' or 'float'"),
                            ((create_model('dems_small'), classes), {},
-                            r'make a page of 59 MB, more than 24')]:
+                            'weights of 59 MB and pictures of 0 MB make a page of more than 24'),
+                           ((model, classes, torch.zeros(20_000, 1, 32, 32)), {},
+                            'weights of 1 MB and pictures of 27 MB make .* fewer pictures')]:
         with pytest.raises(ValueError, match=said): explore(*args, **kw)
     large = load_bundled()
     with torch.no_grad(): large.head.bias[0] = 1e5
@@ -689,6 +707,12 @@ def test_python_refuses_what_does_not_fit(bundled):
         explore(large, classes)
     with torch.no_grad(): large.head.bias[0] = float('nan')
     with pytest.raises(ValueError, match='weights that are no numbers'): explore(large, classes)
+    config = {k: v for k, v in create_model('dems_nano').config.items() if k != 'arch'}
+    for own in (PoolingViT(**config), FewerScalesViT(keep=1, **config)):
+        for ask in (lambda: explore(own, classes),
+                    lambda: answer_without(own, torch.zeros(3, 32, 32), [3])):
+            with pytest.raises(ValueError, match=f'a {type(own).__name__} may do other things'):
+                ask()
 
 # where it lives
 

@@ -1,5 +1,5 @@
 "What a file says of itself is held against what it holds, before anything is made of it."
-import json, pytest, torch, zipfile
+import json, pytest, tarfile, torch, zipfile
 from pathlib import Path
 from safetensors.torch import save_file
 from dems_nb import weights as W
@@ -123,3 +123,12 @@ def test_a_file_with_a_huge_header_is_refused_in_a_line(tmp_path):
     with pytest.raises(ValueError, match='is no complete safetensors file') as e:
         read_safetensors(file)
     assert len(str(e.value)) < 600
+
+def test_a_tar_archive_is_refused(tmp_path, monkeypatch):
+    "PyTorch before 2.6 unpickles one as if it were trusted."
+    monkeypatch.setattr(torch, 'load', lambda *a, **kw: pytest.fail('read'))
+    (tmp_path/'pickle').write_bytes(b'whatever')
+    with tarfile.open(tmp_path/'m.pth', 'w') as tar: tar.add(tmp_path/'pickle', 'pickle')
+    with pytest.raises(ValueError, match='it is a tar archive'): open_pth(tmp_path/'m.pth')
+    with zipfile.ZipFile(tmp_path/'m.pth', 'a') as z: z.writestr('more', 'at the end, a ZIP')
+    with pytest.raises(ValueError, match='it is a tar archive'): open_pth(tmp_path/'m.pth')

@@ -502,3 +502,55 @@ def test_a_model_on_a_gpu_takes_other_channels(model):
         for channels in {1, 2, 3, 4} - {model.config['in_chans']}:
             new = W._refit_embeds(state, 1, channels)
             assert {v.device.type for v in new.values()} == {'cuda'}
+
+def test_a_class_of_ones_own_is_saved_and_refused_by_its_name(tmp_path):
+    "Its configuration is the base's, as which it would give other answers."
+    from dems_nb.studies import PoolingViT
+    config = {k: v for k, v in create_model('dems_nano').config.items() if k != 'arch'}
+    own = PoolingViT(**config).eval()
+    path = W.save_model(own, tmp_path/'m.safetensors')
+    for load in (W.load_model, lambda p: W.start_from(p, n_classes=3)):
+        with pytest.raises(ValueError, match='weights of a PoolingViT.* make one and load them'):
+            load(path)
+    again, x = PoolingViT(**config).eval(), torch.randn(2, 3, 32, 32)
+    again.load_state_dict(W.read_safetensors(path)[0])
+    assert torch.equal(again(x), own(x))
+    assert W.own_class(own) == 'PoolingViT' and W.own_class(torch.compile(own)) == 'PoolingViT'
+    assert W.own_class(create_model('vit_nano')) is W.own_class(create_model('dems_nano')) is None
+
+@pytest.mark.skipif(not Path('/proc/self/maps').exists(), reason='only Linux lists what is mapped')
+def test_no_part_of_a_file_stays_mapped(model, tmp_path):
+    "Windows would replace and delete no such file: a resumed run ended at its next checkpoint."
+    path = W.save_model(model, tmp_path/'mapped.safetensors')
+    tensors, _ = W.read_safetensors(path)
+    assert tensors and 'mapped.safetensors' not in Path('/proc/self/maps').read_text()
+
+@pytest.mark.parametrize('dtype, said', [
+    (torch.int8, 'dtype is torch.int8: give a floating-point'),
+    (torch.float16, 'head.bias has values that torch.float16 cannot hold')])
+def test_what_a_type_cannot_hold_is_not_saved(dtype, said, model, tmp_path):
+    path = W.save_model(model, tmp_path/'m.safetensors')
+    before = path.read_bytes()
+    with torch.no_grad(): model.head.bias[0] = 1e6
+    with pytest.raises(ValueError, match=said): W.save_model(model, path, dtype=dtype)
+    assert path.read_bytes() == before
+    W.save_model(model, path, dtype=torch.bfloat16)
+    with torch.no_grad(): model.head.bias[0] = float('nan')        # it is in the model itself
+    W.save_model(model, path, dtype=torch.float16)
+
+def test_a_compiled_model_can_be_started_from(model):
+    x = torch.randn(2, 1, 32, 32)
+    new = W.start_from(torch.compile(model), 7, say=pytest.fail).eval()
+    assert torch.equal(new(x), model(x)) and new is not model
+    with pytest.raises(ValueError, match='a Linear is no model of this kit'):
+        W.start_from(torch.nn.Linear(2, 2), 7)
+
+@pytest.mark.parametrize('times', [1, 1000])
+def test_a_file_without_numbers_makes_no_model(times, tmp_path, monkeypatch):
+    "A tensor on the device meta has a shape, of any size, and takes no room in the file."
+    state = {k: torch.empty([n*times if n > 8 else n for n in v.shape], device='meta')
+             for k, v in released().items()}
+    torch.save(dict(model=state), tmp_path/'m.pth')
+    monkeypatch.setattr(W, 'build_model', lambda config: pytest.fail('built'))
+    with pytest.raises(ValueError, match='m.pth: .* fewer numbers are in the file'):
+        load(tmp_path/'m.pth')

@@ -138,3 +138,18 @@ def test_two_who_want_the_same_file_fetch_it_once(tiny, monkeypatch):
         for t in threads: t.start()
         for t in threads: t.join()
     assert len(asked) == 1 and len(found) == 4
+
+def test_a_folder_that_may_only_be_read(tiny, folder, monkeypatch, capsys):
+    "The authors' file lies there for everybody, as on a cluster."
+    entry, x = Z.zoo_entry('dems_tiny/cifar100'), torch.randn(1, 3, 32, 32)
+    pth, copy = Z.zoo_files(entry.name)
+    pth.parent.mkdir(parents=True)
+    pth.write_bytes(tiny[1])
+    def no(path, data): raise PermissionError(13, 'Permission denied', str(path))
+    monkeypatch.setattr(W, 'write_atomic', no)
+    model = W.load_model(entry.name)
+    assert 'read from dems_tiny-cifar100.pth each time' in capsys.readouterr().err
+    with torch.no_grad(): assert torch.equal(model(x), tiny[0](x))
+    monkeypatch.undo()
+    monkeypatch.setenv('DEMS_ZOO', str(folder))
+    assert W.load_model(entry.name).notes == model.notes and not model.training

@@ -507,7 +507,8 @@ const pictureOf = async (data, file) => {
     throw `${name} is no picture that is taken here: ${PLEASE}.`;
   if (file.size > 40e6) throw `${name} has ${Math.round(file.size/1e6)} MB: ${PLEASE}.`;
   let bitmap;
-  try { bitmap = await createImageBitmap(file); }
+  // its colours as they are stored, as Python reads them, whatever its profile says
+  try { bitmap = await createImageBitmap(file, {colorSpaceConversion: 'none'}); }
   catch { throw `${name} cannot be read as a picture: ${PLEASE}.`; }
   const canvas = make('canvas', {});
   canvas.width = Math.min(1024, bitmap.width);
