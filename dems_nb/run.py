@@ -10,14 +10,14 @@ __all__ = ['state_tensors', 'state_notes', 'restore_state', 'previous_checkpoint
 # %% ../nbs/09_run.ipynb #9a4e330c
 import atexit, csv, ctypes, hashlib, importlib.metadata, io, json, math, os, platform, re, signal
 import socket, subprocess, threading, time, torch
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.resources import files
 from numbers import Real
 from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
-from fastai.torch_core import num_distrib, rank_distrib
+from fastai.torch_core import num_distrib, rank_distrib, set_seed
 from fastcore.basics import noop, patch
 from fastcore.imports import IN_NOTEBOOK
 from filelock import FileLock, Timeout
@@ -25,7 +25,8 @@ from safetensors.torch import save as safetensors_bytes
 from . import __version__
 from .trust import hold_against, parse_json, read_json, real_number
 from .model import ViT, build_model, count_cost, create_model
-from .weights import bare_model, digest, read_safetensors, save_model, start_from
+from .weights import (bare_model, digest, own_class, load_model, read_safetensors,
+                             save_model, start_from)
 from .weights import write_atomic
 from .data import dataset_checksum
 from .learner import Recipe, chosen_precision, evaluate, fit_recipe, make_learner, recipe_dls
@@ -56,7 +57,7 @@ def state_notes(
     groups = [{k: v for k, v in g.items() if k != 'params'} for g in learn.opt.opt.param_groups]
     scaler = learn.scaler.state_dict() if learn.scaler else None
     return dict(kind='checkpoint of dems_nb', recipe=recipe.to_dict(),
-                config=bare_model(learn.model).config,
+                config=bare_model(learn.model).config, model_class=own_class(learn.model),
                 epoch=epoch, step=step, train_iter=learn.train_iter,
                 pct_train=learn.pct_train if step else None, groups=groups, scaler=scaler,
                 smooth_count=learn.recorder.smooth_loss.count, lrs=list(learn.recorder.lrs),
@@ -94,6 +95,19 @@ def _check_weights(model, tensors):
     if wrong: raise ValueError(f'the checkpoint does not fit the model: {", ".join(wrong[:3])}')
 
 # %% ../nbs/09_run.ipynb #80796809
+def _check_groups(own, saved):
+    "Raise `ValueError` unless the settings are the same, but for switches of another PyTorch."
+    if len(own) != len(saved):
+        raise ValueError('the checkpoint does not fit the optimizer: it has other groups of '
+                         f'parameters, {len(saved)} and not {len(own)}')
+    other = {k for a, b in zip(own, saved) for k in (a.keys() ^ b.keys()) - {'params'}
+             if not isinstance(a.get(k, b.get(k)), (bool, type(None)))}
+    if other:
+        raise ValueError('the checkpoint does not fit the optimizer: one of them alone has the '
+                         f'settings {", ".join(sorted(other))}; another optimizer, or PyTorch '
+                         f'(here {torch.__version__})')
+
+# %% ../nbs/09_run.ipynb #80796810
 def restore_state(
     learn:Learner, # about to fit, with an `EpochLog`
     tensors:dict, # what `state_tensors` gave
@@ -105,15 +119,14 @@ def restore_state(
     _check_weights(model, tensors)
     state = _optimizer_state(learn, tensors)
     own = learn.opt.opt.state_dict()['param_groups']
-    if [{*g} - {'params'} for g in own] != [{*g} for g in notes['groups']]:
-        raise ValueError('the checkpoint does not fit the optimizer: it has other groups of '
-                         'parameters, or other settings')
+    _check_groups(own, notes['groups'])
     for callback in learn.cbs: getattr(callback, 'restore_tensors', noop)(tensors)
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith('model.')})
     groups = []
     for settings, group in zip(notes['groups'], own):
-        groups.append({**settings, 'betas': tuple(settings['betas']), 'params': group['params'],
-                       **{k: group[k] for k in keep if k in group}})
+        known = {k: v for k, v in settings.items() if k in group}
+        groups.append({**group, **known, 'betas': tuple(settings['betas']),
+                       'params': group['params'], **{k: group[k] for k in keep if k in group}})
     learn.opt.opt.load_state_dict(dict(state=state, param_groups=groups))
     if notes['scaler'] and learn.scaler: learn.scaler.load_state_dict(notes['scaler'])
     recorder, device = learn.recorder, learn.dls.device
@@ -121,7 +134,8 @@ def restore_state(
     recorder.smooth_loss.val = tensors['recorder.smooth'].to(device)
     recorder.lrs = list(notes['lrs'])
     recorder.losses = list(tensors.get('recorder.losses', torch.zeros(0)).to(device))
-    recorder.values = [[v for k, v in r.items() if k not in ('epoch', 'lr')] for r in notes['rows']]
+    recorder.values = [[v for k, v in r.items() if k not in ('epoch', 'lr') and v is not None]
+                       for r in notes['rows']]
     learn.first_epoch = notes['epoch']
     learn.train_iter = notes['train_iter']
     learn.epoch_log.rows = list(notes['rows'])
@@ -631,7 +645,8 @@ class EpochLog(Callback):
         self.trained = False
         _give_back_memory()                       # crops of all sizes leave holes, which add up
         names = list(self.recorder.metric_names)[1:]
-        scores = dict(zip([n for n in names if n != 'time'], self.recorder.values[-1]))
+        names = [n for n in names if n != 'time']           # None for what was not scored
+        scores = dict.fromkeys(names) | dict(zip(names, self.recorder.values[-1]))
         row = dict(epoch=self.epoch + 1, lr=self.opt.hypers[-1]['lr'], **scores)
         self.rows.append(row)
         line = f'epoch {row["epoch"]:3}   loss {row["train_loss"]:.3f} train'
@@ -706,7 +721,9 @@ def run_result(
     "What a run came to: one row of a ledger."
     score, dls, rows = learn.evaluation, learn.dls, learn.rows
     cost = count_cost(bare_model(learn.model))
-    best = max(rows, key=lambda r: r['accuracy'])
+    last = dict(accuracy=score.accuracy, epoch=rows[-1]['epoch'])
+    best = max((r for r in rows if r.get('accuracy') is not None), key=lambda r: r['accuracy'],
+               default=last)
     scored = 'given data' if 'dls' in learn.given else 'holdout' if recipe.holdout else 'test'
     note = f'best on {scored}, chosen by the very score'
     ran_on = environment(dls.device)
@@ -788,12 +805,14 @@ def _starting_model(recipe, dls, model, pretrained, saved):
         raise ValueError('both a model and pretrained weights are given: give one of them')
     path = Path(pretrained)
     say = noop if rank_distrib() else print
+    set_seed(recipe.seed)                                       # a new head is drawn
     model = start_from(pretrained, dls.c, recipe.image_size, say=say, in_chans=dls.in_chans,
                        classes=getattr(dls, 'vocab', None), patch_size=recipe.patch_size, **rates)
     _check_architecture(recipe, model, dls)
     file = path/'model.safetensors' if path.is_dir() else path
     if not file.is_file():
-        return model, dict(name=str(pretrained), sha256=digest(model.state_dict(), {}))
+        with redirect_stderr(io.StringIO()): was = load_model(pretrained)   # it was said once
+        return model, dict(name=str(pretrained), sha256=digest(was.state_dict(), {}))
     return model, dict(name=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
 
 # %% ../nbs/09_run.ipynb #49bb6c59

@@ -3,6 +3,7 @@ import json, os, platform, pytest, shell, signal, threading, time, torch
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from fastai.callback.core import CancelValidException
 from fastai.callback.tracker import EarlyStoppingCallback
 from dems_nb import learner as L, run as R
 from dems_nb.weights import load_model, read_safetensors, save_model, start_from
@@ -449,3 +450,56 @@ def test_memory_is_given_back_after_each_epoch(tmp_path, monkeypatch):
         monkeypatch.undo()
         monkeypatch.setattr(R.ctypes, 'CDLL', nothing)
         R._give_back_memory()
+
+def test_a_new_head_is_drawn_from_the_recipes_seed(done):
+    "Whatever was drawn before; and what is noted of the source does not depend on it."
+    dls = SimpleNamespace(c=5, in_chans=1, vocab=list('abcde'))
+    def start(seed, before):
+        torch.manual_seed(before)
+        recipe = replace(tiny, seed=seed, patch_size=None)
+        model, source = R._starting_model(recipe, dls, None, 'bundled', None)
+        return model.head.weight, source
+    (a, from_a), (b, from_b), (c, from_c) = start(0, 1), start(0, 2), start(1, 1)
+    assert torch.equal(a, b) and not torch.equal(a, c) and from_a == from_b == from_c
+
+class Skip(R.Callback):
+    "Score only some epochs."
+    order = 0
+    def __init__(self, scored): self.scored = scored
+    def before_validate(self):
+        if self.epoch not in self.scored: raise CancelValidException
+
+@pytest.mark.parametrize('scored', [(0,), (2,), ()], ids=str)
+def test_epochs_that_are_not_scored_cost_nothing(scored, tmp_path):
+    recipe = replace(tiny, epochs=3)
+    learn = go(tmp_path/'whole', recipe, cbs=[Skip(scored)])
+    assert [r['accuracy'] is not None for r in learn.rows] == [e in scored for e in range(3)]
+    result = json.loads((tmp_path/'whole/result.json').read_text())
+    best = learn.rows[scored[0]]['accuracy'] if scored else learn.evaluation.accuracy
+    assert result['best']['accuracy'] == best
+    assert result['best']['epoch'] == (scored[0] + 1 if scored else 3)
+    with pytest.raises(R.Interrupted):
+        go(tmp_path/'part', recipe, cbs=[Skip(scored), Do(1, 2, stop)])
+    again = go(tmp_path/'part', recipe, cbs=[Skip(scored)], resume=True)
+    assert again.rows == learn.rows
+    assert again.recorder.values == learn.recorder.values
+    for name in ('history.csv', 'model.safetensors'):
+        assert (tmp_path/'part'/name).read_bytes() == (tmp_path/'whole'/name).read_bytes()
+
+def test_another_pytorch_may_have_other_switches(tmp_path):
+    "Newer AdamW has decoupled_weight_decay; another optimizer is refused, and named."
+    go(tmp_path/'whole')
+    with pytest.raises(R.Interrupted): go(tmp_path/'part', cbs=[Do(1, 2, stop)])
+    path = tmp_path/'part/checkpoint.safetensors'
+    tensors, notes = R.read_checkpoint(path)
+    notes['groups'] = [{**{k: v for k, v in g.items() if k != 'decoupled_weight_decay'},
+                        'a_switch_of_later': None} for g in notes['groups']]
+    R.write_checkpoint(path, tensors, notes)
+    go(tmp_path/'part', resume=True)
+    for name in ('history.csv', 'model.safetensors'):
+        assert (tmp_path/'part'/name).read_bytes() == (tmp_path/'whole'/name).read_bytes()
+    own = [dict(lr=.1, betas=(.9, .99), params=[0])]
+    with pytest.raises(ValueError, match='the settings betas, momentum; another optimizer'):
+        R._check_groups(own, [dict(lr=.1, momentum=.9, params=[0])])
+    with pytest.raises(ValueError, match='other groups of parameters, 2 and not 1'):
+        R._check_groups(own, own*2)
