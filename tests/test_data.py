@@ -380,10 +380,10 @@ def test_pictures_on_host_and_device_give_the_same(keep):
     assert dl.dataset.x.is_cuda == (keep == 'device') and all(
         x.is_cuda and y.is_cuda for x, y in dl
     )
-    assert all(
-        torch.equal(y.cpu(), z)
-        for (_, y), (_, z) in zip(dl, D.DeviceDL(few(24), bs=8, shuffle=True, device='cpu'))
-    )
+    on_cpu = D.DeviceDL(few(24), bs=8, shuffle=True, device='cpu', tfms=[D.Normalize(1)])
+    for (x, y), (z, w) in zip(dl, on_cpu, strict=True):
+        assert torch.equal(y.cpu(), w)
+        torch.testing.assert_close(x.cpu(), z)
 
 def learner(dls):
     from dems_nb.learner import Recipe, make_learner
