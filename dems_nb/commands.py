@@ -489,6 +489,7 @@ def doctor(
     argv:list=None, # the flags; by default the command line's
 ) -> int: # how many required things fail
     "Check this machine for everything the kit needs (`dems_doctor`)."
+    if argv is None: _escape()
     p = argparse.ArgumentParser(prog='dems_doctor', description=doctor.__doc__)
     p.add_argument('--data_path',
                    help='folder to look for data in first (default: the known folders)')
@@ -517,6 +518,7 @@ def main(
 ):
     "`dems pretrain …`, or `python -m dems_nb.commands pretrain …` for launchers of modules."
     is_script = argv is None
+    if is_script: _escape()
     argv = sys.argv[1:] if is_script else argv
     if not argv or argv[0] not in _rooms:
         text = f'usage: dems {{{",".join(_rooms)}}} …\n`dems COMMAND --help` explains one'

@@ -17,6 +17,7 @@ from .data import fashion_classes, get_dls, sample_images
 from .results import Evaluation
 from .learner import Recipe, evaluate, make_learner
 from .run import train
+from .classifier import _escape
 from .figures import show_confusion, show_history
 from .visualize import show_correspondence, show_mixing
 
@@ -180,6 +181,7 @@ def main(
     argv:list=None, # the flags; by default the command line's
 ):
     "Train DEMS-ViT and a plain ViT on 6,000 pictures of clothes, and compare (`dems_demo`)."
+    if argv is None: _escape()
     parser = argparse.ArgumentParser(prog='dems_demo', description=main.__doc__)
     add = parser.add_argument
     add('--out', default='out/demo', help='folder for the models and pictures (default: '

@@ -10,6 +10,7 @@ import argparse, json, sys, time, torch
 from pathlib import Path
 from fastai.torch_core import default_device
 from torch import nn
+from .classifier import _escape
 from .data import dataset_checksum, get_dls
 from .model import count_cost
 from .results import check_row
@@ -106,6 +107,7 @@ def main(
     argv:list=None, # the flags; by default the command line's
 ) -> int: # exit status: 0, 1 if something could not be scored, 2 for a wrong flag
     "Score the authors' published checkpoints beside the paper's table (`dems_reproduce`)."
+    if argv is None: _escape()
     p = argparse.ArgumentParser(prog='dems_reproduce', description=main.__doc__)
     p.add_argument('names', nargs='*', help='such as dems_tiny/cifar100 (default: all fourteen)')
     p.add_argument('--data_path', help='folder to look for the data in first (default: the known '

@@ -1,5 +1,5 @@
 "The commands as a shell sees them: exit status, and one line for a mistake."
-import shell
+import pytest, shell, sys
 
 def script(name, *flags, cwd, fresh=False):
     "A console script, as setuptools writes it: what the function returns is the exit status."
@@ -53,7 +53,6 @@ def test_names_as_users_write_them():
         assert commands._recipe_flags(Namespace(model=said, data_path=None)) == {'model': meant}
 
 def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
-    import pytest
     pytest.importorskip('tensorboard', reason='--tensorboard needs it: pip install tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     flags = ('--model dems_nano --dataset sample --n_train 160 --holdout 100 --epochs 2 '
@@ -149,14 +148,50 @@ def test_a_folder_of_pictures_is_noticed(tmp_path):
     done = script('evaluate_command', *flags, 'run', cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.rstrip().endswith('required: --dataset')
 
-def test_classes_in_letters_that_the_terminal_lacks(tmp_path):
+def pictures_of(folder, *classes):
+    "A folder of two pictures for each of the classes."
     import numpy as np
     from PIL import Image
-    for name in ('猫', '狗'):
-        (tmp_path/'photos'/name).mkdir(parents=True)
-        for i in range(2): Image.fromarray(np.full((9, 9, 3), 9*i, np.uint8)).save(
-            tmp_path/'photos'/name/f'{i}.png')
-    code = ('import sys; from dems_nb.commands import pretrain; '
-            'sys.stdout.reconfigure(encoding="cp1252", errors="strict"); sys.exit(pretrain())')
-    done = shell.run(code, '--data_path', 'photos', '--light', '--dry_run', cwd=tmp_path)
+    for name in classes:
+        (folder/name).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(np.full((9, 9, 3), 9*i, np.uint8)).save(folder/name/f'{i}.png')
+
+def poor_script(module, name, *flags, cwd, before='', **env):
+    "A console script on a terminal that has the letters of English alone."
+    code = (f'import sys; from dems_nb.{module} import {name}; {before}\n'
+            f'sys.stdout.reconfigure(encoding="ascii", errors="strict"); sys.exit({name}())')
+    return shell.run(code, *flags, cwd=cwd, env=env)
+
+@pytest.mark.parametrize('name, command', [('pretrain', []), ('main', ['pretrain'])])
+def test_classes_in_letters_that_the_terminal_lacks(name, command, tmp_path):
+    pictures_of(tmp_path/'photos', '猫', '狗')
+    flags = '--data_path photos --light --dry_run'.split()
+    done = poor_script('commands', name, *command, *flags, cwd=tmp_path)
     assert done.returncode == 0 and r'2 classes (\u72d7, \u732b)' in done.stdout, done.stderr
+
+@pytest.mark.parametrize('command', ['finetune', 'evaluate'])
+def test_a_folder_in_letters_that_the_terminal_lacks(command, tmp_path):
+    pictures_of(tmp_path/'фото', 'кошка', 'собака')
+    flags = '--data_path фото --pretrained_weight dems_nano_fashionmnist --device cpu'.split()
+    if command == 'finetune': flags.append('--dry_run')
+    done = poor_script('commands', 'main', command, *flags, cwd=tmp_path)
+    noticed = r'\u0444\u043e\u0442\u043e holds a folder of pictures a class'
+    assert noticed in done.stdout and 'codec' not in done.stderr, done.stderr
+    if command == 'finetune': assert done.returncode == 0, done.stderr
+    else: assert 'the weights are for 10 classes' in done.stderr, done.stderr
+
+@pytest.mark.parametrize('command', ['doctor', 'reproduce', 'demo'])
+def test_other_commands_write_letters_that_the_terminal_lacks(command, tmp_path):
+    "Under their own names, as `dems_doctor`."
+    where = dict(doctor='commands', reproduce='released', demo='demo')[command]
+    (tmp_path/'фото').mkdir()
+    (tmp_path/'фото/dems_tiny-cifar10.pth').write_bytes(b'none')
+    flags = dict(doctor=['--data_path', 'фото'], reproduce=['dems_tiny/cifar10'],
+                 demo=['--out', 'фото'])[command]
+    quick = dict(doctor='import dems_nb.commands as C; C._one_step = lambda: []', reproduce='',
+                 demo='import dems_nb.demo as D; D.demo = lambda *args: D.pd.DataFrame()')[command]
+    name = 'doctor' if command == 'doctor' else 'main'
+    done = poor_script(where, name, *flags, cwd=tmp_path, before=quick, DEMS_ZOO='фото')
+    assert r'\u0444\u043e\u0442\u043e' in done.stdout, done.stderr
+    assert 'codec' not in done.stdout + done.stderr, done.stderr
