@@ -6,7 +6,7 @@
 __all__ = ['pretrain', 'finetune', 'evaluate_command', 'doctor', 'main']
 
 # %% ../nbs/16_commands.ipynb #9c677cff
-import argparse, importlib, importlib.util, io, json, os, platform, re, shutil, signal, sys, torch
+import argparse, importlib, io, json, os, platform, re, shutil, signal, sys, torch
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import fields
@@ -197,12 +197,17 @@ def tensorboard_callback(
     return NumbersToTensorBoard(log_dir=folder, trace_model=False, log_preds=False)
 
 # %% ../nbs/16_commands.ipynb #71ee77fa
+def _installed(name):
+    "The version of a package, or None: a folder of that name can be imported, and is none."
+    try: return version(name)
+    except PackageNotFoundError: return None
+
 def _loggers(args, out):
     "fastai's own callbacks for TensorBoard and Weights & Biases, if asked for."
     callbacks = []
     if rank_distrib(): return callbacks
     for name in ('tensorboard', 'wandb'):
-        if getattr(args, name) and importlib.util.find_spec(name) is None:
+        if getattr(args, name) and not _installed(name):
             raise ValueError(f'--{name} needs the package {name}: pip install {name}')
     if args.tensorboard: callbacks.append(tensorboard_callback(out/'tensorboard'))
     if args.wandb:
@@ -423,15 +428,14 @@ def _packages():
     extra = dict(jupyterlab='the notebooks', accelerate='several GPUs', tensorboard='--tensorboard',
                  wandb='--wandb')
     for name, least in need.items():
-        try: have = version(name)
-        except PackageNotFoundError: have = None
+        have = _installed(name)
         ok = have is not None and tuple(int(''.join(c for c in n if c.isdigit()) or 0)
                                         for n in have.split('.')[:3]) >= least
         yield (name, ok, have or 'not installed',
                f'pip install "{name}>={".".join(map(str, least))}"', False)
     for name, use in extra.items():
-        ok = importlib.util.find_spec(name) is not None
-        yield (name, ok, version(name) if ok else 'not installed', f'pip install {name}, for {use}',
+        have = _installed(name)
+        yield (name, have is not None, have or 'not installed', f'pip install {name}, for {use}',
                True)
 
 # %% ../nbs/16_commands.ipynb #66c1f4fb

@@ -64,7 +64,7 @@ def test_tensorboard_gets_loss_learning_rate_and_scores(tmp_path):
     assert len(log.Scalars('lr')) == 10 and len(log.Scalars('accuracy')) == 2
 
 def test_a_fastai_whose_wandb_callback_fails_is_told_before_training(tmp_path, monkeypatch):
-    import pytest, sys, types
+    import types
     from argparse import Namespace
     from importlib.machinery import ModuleSpec
     wandb = types.ModuleType('wandb')
@@ -76,6 +76,7 @@ def test_a_fastai_whose_wandb_callback_fails_is_told_before_training(tmp_path, m
     monkeypatch.setitem(sys.modules, 'wandb', wandb)
     monkeypatch.setitem(sys.modules, 'fastai.callback.wandb', callback)
     from dems_nb import commands
+    monkeypatch.setattr(commands, 'version', lambda name: '0.1')
     with pytest.raises(ValueError, match=r'--wandb: .* fails.*vars\(\) .* or --tensorboard'):
         commands._loggers(Namespace(tensorboard=False, wandb=True), tmp_path/'run')
     assert not (tmp_path/'run').exists()
@@ -195,3 +196,25 @@ def test_other_commands_write_letters_that_the_terminal_lacks(command, tmp_path)
     done = poor_script(where, name, *flags, cwd=tmp_path, before=quick, DEMS_ZOO='фото')
     assert r'\u0444\u043e\u0442\u043e' in done.stdout, done.stderr
     assert 'codec' not in done.stdout + done.stderr, done.stderr
+
+def test_a_folder_of_a_packages_name_is_no_package(tmp_path, monkeypatch):
+    "Such as the one that wandb makes where it runs: `import wandb` would find a namespace."
+    from argparse import Namespace
+    from importlib.metadata import PackageNotFoundError, version
+    from dems_nb import commands
+    optional = 'wandb', 'tensorboard'
+    def own_version(name):
+        if name in optional: raise PackageNotFoundError(name)
+        return version(name)
+    for name in optional: (tmp_path/name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(commands, 'version', own_version)
+    found = {what: (ok, state) for what, ok, state, *_ in commands._packages()}
+    assert found['wandb'] == found['tensorboard'] == (False, 'not installed')
+    assert found['torch'][0]
+    for name in optional:
+        asked = Namespace(**{**dict.fromkeys(optional, False), name: True})
+        with pytest.raises(ValueError, match=f'--{name} needs the package {name}: pip install'):
+            commands._loggers(asked, tmp_path/'run')
+    assert not (tmp_path/'run').exists()
