@@ -18,6 +18,7 @@ from .results import Evaluation
 from .learner import Recipe, evaluate, make_learner
 from .run import train
 from .classifier import _escape
+from .commands import _device
 from .figures import show_confusion, show_history
 from .visualize import show_correspondence, show_mixing
 
@@ -184,13 +185,13 @@ def main(
     if argv is None: _escape()
     parser = argparse.ArgumentParser(prog='dems_demo', description=main.__doc__)
     add = parser.add_argument
-    add('--out', default='out/demo', help='folder for the models and pictures (default: '
-                                          '%(default)s)')
+    add('--out', default='out/demo', help='folder for models and pictures (default: %(default)s)')
     add('--minutes', type=float, default=4.,
         help='for the trainings: so many epochs as fit (default: 4)')
     add('--epochs', type=int, help='epochs from scratch (default: as many of 14 as fit)')
     add('--finetune_epochs', type=int, help='epochs of fine-tuning (default: as many of 10 as fit)')
-    add('--device', help='where to train, such as cpu or cuda (default: the best there is)')
+    add('--device', type=_device,
+        help='where to train, such as cpu or cuda (default: the best there is)')
     args = parser.parse_args(argv)
     start = time.perf_counter()
     try:

@@ -24,8 +24,7 @@ def test_exit_status(tmp_path):
 def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
     (here := tmp_path/'here').mkdir()
     for flags, said in (('--epochs 0', 'epochs is 0'),
-                        ('--finetune_epochs -1', '--finetune_epochs is -1'),
-                        ('--device gpu', 'gpu')):
+                        ('--finetune_epochs -1', '--finetune_epochs is -1')):
         code = ('import sys; from dems_nb.demo import main; sys.argv[0] = "dems_demo"\n'
                 'if __name__ == "__main__": sys.exit(main())')
         done = shell.run(code, *flags.split(), cwd=here)
@@ -33,6 +32,16 @@ def test_the_demo_refuses_in_one_line_before_it_trains(tmp_path):
             'dems_demo: error: ') and said in done.stderr and done.stderr.count(
                 '\n') == 1, done.stderr
         assert not done.stdout and not any(here.iterdir())
+
+@pytest.mark.parametrize('device', ['cuda', 'gpu'])
+def test_the_demo_refuses_a_device_of_another_build(device, tmp_path):
+    "A PyTorch without CUDA says so by an AssertionError."
+    code = ('import sys, torch; vars(torch._C).pop("_cuda_getDeviceCount", None)\n'
+            'from dems_nb.demo import main; sys.argv[0] = "dems_demo"; sys.exit(main())')
+    done = shell.run(code, '--device', device, cwd=tmp_path)
+    said = f"dems_demo: error: argument --device: '{device}' is no device here: give cpu"
+    assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr
+    assert 'Traceback' not in done.stderr and not any(tmp_path.iterdir())
 
 def test_every_flag_is_explained():
     "Each flag's help is a sentence, with its default: not its own name, as without a comment."
