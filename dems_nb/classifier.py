@@ -447,14 +447,18 @@ def _table(rows, top):
     return text.getvalue().encode(errors=sys.getfilesystemencodeerrors())    # as the names are
 
 # %% ../nbs/15_classifier.ipynb #7ce1b9a0
+def _may_write_in(folder):
+    "Raise `OSError` if no file can be made in a folder, or in what there is of its path so far."
+    folder = Path(os.path.realpath(folder))
+    while not folder.exists(): folder = folder.parent          # the others are made
+    with tempfile.TemporaryFile(dir=folder): pass
+
 def _may_write(flag, file):
     "Raise `OSError` if a file cannot be written: to be asked before its content is computed."
     try:
         if file.endswith(('/', os.sep)): raise OSError('it names a folder')
         if _is_stream(Path(file)): return
-        folder = Path(os.path.realpath(file)).parent
-        while not folder.exists(): folder = folder.parent      # the others are made
-        with tempfile.TemporaryFile(dir=folder): pass
+        _may_write_in(Path(os.path.realpath(file)).parent)
     except OSError as e:
         raise OSError(f'{flag} is {file!r}, which cannot be written ({e.strerror or e}): name a '
                       'file in a folder that can') from None

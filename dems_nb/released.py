@@ -10,7 +10,7 @@ import argparse, json, sys, time, torch
 from pathlib import Path
 from fastai.torch_core import default_device
 from torch import nn
-from .classifier import _escape
+from .classifier import _escape, _may_write_in
 from .data import dataset_checksum, get_dls
 from .model import count_cost
 from .results import check_row
@@ -77,6 +77,34 @@ def _sentence(row):
         said += f', {part["accuracy"]:.2%} of {part["n_scored"]:,}'
     return f'paper {row["published"]:.2f} %, here {said}'
 
+def _entered(row, ledger):
+    "Write a row into a ledger: None, or the error if it cannot be written."
+    path = Path(ledger)/'released'/f'{row["variant"]}.json'
+    try: write_atomic(path, (json.dumps(row, indent=1) + '\n').encode())
+    except OSError as e: return e
+
+def _each(names, root, device, ledger, bs, say):
+    "For each checkpoint (its row or the error, the error that kept the row from being written)."
+    for name in names:
+        try: row = check_row(score_released(name, root, device, bs), name)
+        except (ValueError, OSError, ImportError, RuntimeError) as e:
+            say(f'{name:30} paper {zoo[name].accuracy:.2f} %, not scored: '
+                f'{" ".join(str(e).split())}')
+            yield e, None
+            continue
+        say(f'{name:30} {_sentence(row)}')
+        lost = _entered(row, ledger) if ledger else None
+        if lost: say(f'{name:30} not written: {" ".join(str(lost).split())}')
+        yield row, lost
+
+# %% ../nbs/22_released.ipynb #5b2e90c7
+def _may_enter(ledger):
+    "Raise `OSError` if no row can be written into a ledger: asked before anything is scored."
+    try: _may_write_in(Path(ledger)/'released')
+    except OSError as e:
+        raise OSError(f'ledger is {str(ledger)!r}, in which no row can be written '
+                      f'({e.strerror or e}): name a folder that can be written') from None
+
 def reproduce(
     names:list=None, # as in `list_zoo`; by default all
     root=None, # folder to look for the data in first
@@ -87,25 +115,19 @@ def reproduce(
 ) -> dict: # name -> its row, or the error
     "Score published checkpoints beside the paper's numbers. What fails says why."
     names = list(zoo) if names is None else [zoo_entry(n).name for n in names]
-    found = {}
-    for name in names:
-        try:
-            row = check_row(score_released(name, root, device, bs), name)
-            if ledger:
-                path = Path(ledger)/'released'/f'{row["variant"]}.json'
-                write_atomic(path, (json.dumps(row, indent=1) + '\n').encode())
-            found[name] = row
-            say(f'{name:30} {_sentence(row)}')
-        except (ValueError, OSError, ImportError, RuntimeError) as e:
-            found[name] = e
-            say(f'{name:30} paper {zoo[name].accuracy:.2f} %, not scored: '
-                f'{" ".join(str(e).split())}')
-    return found
+    if ledger: _may_enter(ledger)
+    return {n: row for n, (row, _) in zip(names, _each(names, root, device, ledger, bs, say))}
 
 # %% ../nbs/22_released.ipynb #43fe621c
+def _kept(done, ledger):
+    "What an interrupted scoring leaves, in words."
+    if not ledger: return 'no row is written without --ledger'
+    written = sum(isinstance(row, dict) and not lost for row, lost in done)
+    return f'rows written to {Path(ledger)/"released"}: {written}'
+
 def main(
     argv:list=None, # the flags; by default the command line's
-) -> int: # exit status: 0, 1 if something could not be scored, 2 for a wrong flag
+) -> int: # exit status: 0, 1 if something is not scored or not written, 2 for a wrong flag
     "Score the authors' published checkpoints beside the paper's table (`dems_reproduce`)."
     if argv is None: _escape()
     p = argparse.ArgumentParser(prog='dems_reproduce', description=main.__doc__)
@@ -125,11 +147,14 @@ def main(
         except (RuntimeError, AssertionError):
             p.error(f'--device {args.device} is not to be had here: give cpu, or cuda where there '
                     'is one')
-    line = lambda text: print(text, flush=True)
+    if args.ledger:
+        try: _may_enter(args.ledger)
+        except OSError as e: p.error(f'--{e}')
+    line, done = lambda text: print(text, flush=True), []
     try:
-        found = reproduce(args.names or None, args.data_path, args.device, args.ledger,
-                          args.batch_size, line)
+        for one in _each(args.names or list(zoo), args.data_path, args.device, args.ledger,
+                         args.batch_size, line): done.append(one)
     except KeyboardInterrupt:
-        print('\ndems_reproduce: stopped; what was scored is in its rows', file=sys.stderr)
+        print(f'\ndems_reproduce: stopped; {_kept(done, args.ledger)}', file=sys.stderr)
         return 130
-    return int(any(isinstance(r, Exception) for r in found.values()))
+    return int(any(lost or isinstance(row, Exception) for row, lost in done))

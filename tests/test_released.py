@@ -134,3 +134,55 @@ def test_whole_batches_are_the_first_pictures():
 def test_wrong_flags(args, part, capsys):
     with pytest.raises(SystemExit) as e: R.main(args)
     assert e.value.code == 2 and part in capsys.readouterr().err
+
+# where rows are kept
+
+@pytest.fixture
+def row(files, few, monkeypatch):
+    "A row as it is scored, which is then what scoring gives at once."
+    with drive(served(files), monkeypatch):
+        made = R.score_released('dems_tiny/cifar100', device='cpu')
+    monkeypatch.setattr(R, 'score_released', lambda *args: dict(made))
+    return made
+
+@pytest.mark.parametrize('ledger', ['file', 'file/new', 'full'])
+def test_a_ledger_that_cannot_be_written_is_named_first(ledger, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'file').write_text('mine')
+    (tmp_path/'full').mkdir()
+    (tmp_path/'full/released').write_text('mine')
+    monkeypatch.setattr(R, 'score_released', lambda *args: pytest.fail('it scores'))
+    with pytest.raises(SystemExit) as e: R.main(['dems_tiny/cifar100', '--ledger', ledger])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert e.value.code == 2 and f'--ledger is {ledger!r}, in which no row can be written' in said
+    with pytest.raises(OSError, match='^ledger is .*, in which no row'): R.reproduce(ledger=ledger)
+    assert [p.read_text() for p in (tmp_path/'file', tmp_path/'full/released')] == ['mine']*2
+
+def test_a_score_that_cannot_be_written_is_said_and_kept(row, tmp_path, monkeypatch, capsys):
+    "A disk that is full by then: the score first, and what came of its row in a line of its own."
+    def full(path, data): raise OSError(28, 'No space left on device', str(path))
+    monkeypatch.setattr(R, 'write_atomic', full)
+    names, lines = ['dems_tiny/cifar100'], []
+    found = R.reproduce(names, ledger=tmp_path/'ledger', say=lines.append)
+    assert found == {names[0]: row} and len(lines) == 2
+    score, loss = (line.split(maxsplit=1)[1] for line in lines)
+    assert score == R._sentence(row) and loss.startswith('not written: ')
+    assert 'No space left on device' in loss and 'dems_tiny-cifar100.json' in loss
+    assert R.main([*names, '--ledger', str(tmp_path/'ledger')]) == 1
+    assert capsys.readouterr().out.splitlines() == lines
+    assert R.main(names) == 0 and capsys.readouterr().out.splitlines() == lines[:1]
+
+@pytest.mark.parametrize('ledger, scored', [(False, 1), (True, 1), (True, 0)])
+def test_ctrl_c_says_where_the_scores_are(ledger, scored, row, tmp_path, monkeypatch, capsys):
+    rows = iter([row]*scored)
+    def until_stopped(*args):
+        for one in rows: return one
+        raise KeyboardInterrupt
+    monkeypatch.setattr(R, 'score_released', until_stopped)
+    flags = ['--ledger', str(tmp_path/'ledger')] if ledger else []
+    assert R.main(flags) == 130
+    out, err = capsys.readouterr()
+    said = (f'rows written to {tmp_path/"ledger"/"released"}: {scored}' if ledger
+            else 'no row is written without --ledger')
+    assert len(out.splitlines()) == scored and err == f'\ndems_reproduce: stopped; {said}\n'
+    assert len(results.read_ledger(tmp_path/'ledger', 'released')) == (scored if ledger else 0)
