@@ -1,5 +1,5 @@
 "The commands as a shell sees them: exit status, and one line for a mistake."
-import pytest, shell, sys
+import io, json, pytest, shell, sys
 
 def script(name, *flags, cwd, fresh=False):
     "A console script, as setuptools writes it: what the function returns is the exit status."
@@ -227,3 +227,25 @@ def test_a_folder_of_a_packages_name_is_no_package(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=f'--{name} needs the package {name}: pip install'):
             commands._loggers(asked, tmp_path/'run')
     assert not (tmp_path/'run').exists()
+
+def refuses(*args, **kwargs):
+    "A command that refuses in other words than a notebook tells of."
+    print('something else', file=sys.stderr)
+    raise SystemExit(2)
+
+@pytest.mark.parametrize('nb, cell, names', [
+    ('16_commands', '9d331f87', ['pretrain', 'finetune']), ('22_released', '60b38650', ['main']),
+    ('tutorials/your_own_images', 'd4552aa2', ['get_dls'])])
+def test_a_cell_about_a_mistake_fails_without_it(nb, cell, names, tmp_path):
+    "Where nothing is refused, and where it is for another reason."
+    import contextlib
+    from fastcore.test import test_eq
+    nb = json.loads((shell.root/f'nbs/{nb}.ipynb').read_text(encoding='utf-8'))
+    code, = [''.join(c['source']) for c in nb['cells'] if c['id'] == cell]
+    (tmp_path/'Sneaker.png').write_bytes(b'whole')
+    known = dict(contextlib=contextlib, io=io, sys=sys, test_eq=test_eq, flags=[], root=tmp_path,
+                 redirect_stderr=contextlib.redirect_stderr,
+                 pictures_in=lambda folder: [tmp_path/'Sneaker.png']*9)
+    def other(*args, **kwargs): raise ValueError('something else')
+    for f in (lambda *args, **kwargs: None, other if names == ['get_dls'] else refuses):
+        with pytest.raises(AssertionError): exec(code, known | dict.fromkeys(names, f))
