@@ -328,11 +328,21 @@ def _formats():
     names = 'AVIF BMP DIB GIF ICO JPEG JPEG2000 MPO PCX PNG PPM TGA TIFF WEBP'.split()
     return [name for name in names if name in Image.OPEN]
 
+def _check_shape(source):
+    "Raise `ValueError` for an array or a tensor that has not the shape of a picture."
+    tensor, shape = isinstance(source, torch.Tensor), tuple(source.shape)
+    channels = shape[0 if tensor else -1] if len(shape) == 3 else 1
+    if len(shape) in (2, 3) and all(shape) and channels <= 4: return
+    form = 'channels, height, width' if tensor else 'height, width, channels'
+    raise ValueError(f'the picture is {"a tensor" if tensor else "an array"} of {shape}: '
+                     f'give (height, width) or ({form})')
+
 def open_image(
     source, # a file, a Pillow image, a uint8 array (…, channels) or tensor (channels, …)
     in_chans:int=3, # 1 for grey, 3 for colour
 ) -> Image.Image: # in mode L or RGB, upright
     "A picture of any kind. `ValueError` for one of floats, or of too many pixels."
+    if isinstance(source, (torch.Tensor, np.ndarray)): _check_shape(source)
     if isinstance(source, torch.Tensor):
         source = (source.movedim(0, -1) if source.ndim == 3 else source).detach().cpu().numpy()
     if isinstance(source, np.ndarray): source = _from_array(source)
@@ -373,6 +383,13 @@ def to_middle(
     return to_square(im, full).crop((edge, edge, edge + side, edge + side))
 
 # %% ../nbs/19_datasets.ipynb #a81c6ada
+def _class_number(c):
+    "A class as an `int`. Raises `ValueError` for a name."
+    try: return whole_number('class', c, 0)
+    except ValueError as e:
+        raise ValueError(f'{e}; classes are numbers from 0 to n - 1, their places in vocab'
+                         ) from None
+
 @dataclass(frozen=True)
 class PictureRule:
     "How a picture of any kind becomes the bytes that a model sees, to score and to predict."
@@ -403,5 +420,5 @@ class PictureRule:
             raise ValueError('some of the pictures have a class and some none: give all or none')
         x = [self.picture(s[0]) for s in sources]
         none = torch.zeros(0, self.in_chans, self.side, self.side, dtype=torch.uint8)
-        y = [int(s[1]) for s in sources if len(s) > 1]
+        y = [_class_number(s[1]) for s in sources if len(s) > 1]
         return torch.stack(x) if x else none, torch.tensor(y) if y else None

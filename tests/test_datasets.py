@@ -482,3 +482,21 @@ def test_no_picture_starts_a_program(tmp_path, monkeypatch):
 def test_the_usual_formats_are_read(ending, tmp_path):
     Image.new('RGB', (20, 20), 'white').save(tmp_path/f'a.{ending}')
     assert S.open_image(tmp_path/f'a.{ending}', 1).getextrema() == (255, 255)
+
+@pytest.mark.parametrize('wrong, form', [
+    (np.zeros((1, 28, 28), np.uint8), 'an array of (1, 28, 28): give (height, width) or '
+                                      '(height, width, channels)'),
+    (np.zeros((2, 9, 9, 3), np.uint8), 'an array of (2, 9, 9, 3): give'),
+    (np.zeros((0, 9), np.uint8), 'an array of (0, 9): give'),
+    (torch.zeros(28, 28, 1, dtype=torch.uint8), 'a tensor of (28, 28, 1): give (height, width) or '
+                                                '(channels, height, width)')])
+def test_numbers_in_another_order_are_told_with_their_shape(wrong, form):
+    with pytest.raises(ValueError) as e: S.PictureRule(32, 1).picture(wrong)
+    assert f'the picture is {form}' in str(e.value)
+
+@pytest.mark.parametrize('name', ['Bag', '3', 1.5, -1, True])
+def test_a_class_by_name_is_refused(name):
+    with pytest.raises(ValueError, match=r'class is .*; classes are numbers from 0 to n - 1'):
+        S.PictureRule(8)([(picture(), name)])
+    for number in (3, np.int64(3), torch.tensor(3), np.array(3)):
+        assert S.PictureRule(8)([(picture(), number)])[1].tolist() == [3]
