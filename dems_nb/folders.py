@@ -37,6 +37,7 @@ class _Split:
     strays:list=field(default_factory=list) # paths of what is no picture
     broken:dict=field(default_factory=dict) # {path: why it cannot be opened}
     real:set=field(default_factory=set) # real paths of the pictures
+    first:dict=field(default_factory=dict) # {real path: (class, path)} as it was found first
 
     def take(self, c, where, name):
         "Put one file where it belongs."
@@ -48,6 +49,10 @@ class _Split:
             return
         if not stat.S_ISREG(mode): return self.strays.append(path)
         real = os.path.realpath(path)
+        other, found = self.first.setdefault(real, (c, path))
+        if other != c:
+            raise ValueError(f'{path} is {found} by another name: it is in {other}/ and in {c}/, '
+                             'and a picture has one class')
         if real not in self.real: self.files[c].append(path)
         self.real.add(real)
 
@@ -56,14 +61,15 @@ def _list_split(folder, classes, walked):
     "All files below the class folders of a split, each once, by real path, in a fixed order."
     def give_up(error): raise error
     split = _Split({c: [] for c in classes})
-    walked |= {os.path.realpath(folder/c) for c in classes}
+    known = walked | {os.path.realpath(folder/c) for c in classes}
     for c in classes:
-        found = []
+        found, seen = [], set(known)
         for where, inner, names in os.walk(folder/c, onerror=give_up, followlinks=True):
             real = {d: os.path.realpath(os.path.join(where, d)) for d in inner}
-            inner[:] = [d for d in inner if not _hidden(d) and real[d] not in walked]
-            walked |= {real[d] for d in inner}
+            inner[:] = [d for d in inner if not _hidden(d) and real[d] not in seen]
+            seen |= {real[d] for d in inner}
             found.append((where, sorted(n for n in names if not _hidden(n))))
+        walked |= seen
         for where, names in sorted(found):
             for name in names: split.take(c, where, name)
     if empty := [c for c in classes if not split.files[c]]:

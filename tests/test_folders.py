@@ -608,8 +608,23 @@ def test_two_links_that_point_at_each_other(tmp_path):
 def test_a_file_with_two_names_is_taken_once(tmp_path):
     root = make(tmp_path/'r')
     (root/'train'/'a'/'again.png').symlink_to('0.png')
-    (root/'train'/'b'/'of_a.png').symlink_to('../a/1.png')
+    (root/'train'/'a'/'deeper').mkdir()
+    (root/'train'/'a'/'deeper'/'again.png').symlink_to('../1.png')
     assert F.look_at_folder(root).counts['train'] == dict(a=3, b=2)
+
+@pytest.mark.parametrize('flat_one', [False, True])
+@pytest.mark.parametrize('link, to', [('b/zzz.png', '../a/0.png'), ('c', 'a'), ('0', 'b'),
+                                      ('a/more', '../b/deeper'), ('b/more', '../a/deeper')])
+def test_a_file_in_two_classes_is_refused(link, to, flat_one, tmp_path):
+    root = flat(tmp_path, 3, 2) if flat_one else make(tmp_path/'r')/'train'
+    for c, seed in (('a', 80), ('b', 81)):
+        (root/c/'deeper').mkdir()
+        noise(9, 9, seed).save(root/c/'deeper'/'x.png')
+    (root/link).symlink_to(to)
+    with pytest.raises(ValueError, match='by another name: it is in ./ and in ./, and a') as e:
+        F.look_at_folder(root if flat_one else root.parent)
+    here, there = sorted((link[0], to.strip('./')[0]))
+    assert f'it is in {here}/ and in {there}/' in str(e.value)
 
 def test_links_to_elsewhere_are_followed(tmp_path):
     root, store = make(tmp_path/'r'), tmp_path/'store'
