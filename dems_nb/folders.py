@@ -171,6 +171,7 @@ class FolderList:
     scored:_Split # the pictures to score
     name:str # of the folder with the scored ones, or what is said of a part
     written:Path=None # the file that says which part is scored, if a part is
+    left_out:str='' # a sentence on folders with pictures beside the parts, if there are any
 
     @property
     def splits(self):
@@ -200,8 +201,22 @@ def _part_folders(root):
     parts = {n: inner[n] for n in (*_train_names, *_scored_names) if n in inner}
     if parts.keys() == inner.keys(): return parts
     def has_folders(part):
-        return any(d.is_dir() and not _hidden(d.name) for d in os.scandir(root/part))
+        with os.scandir(root/part) as inner:
+            return any(d.is_dir() and not _hidden(d.name) for d in inner)
     return {n: part for n, part in parts.items() if has_folders(part)}  # else a class of that name
+
+def _left_out(root, parts):
+    "A sentence on the folders beside the parts that are none, and hold pictures; '' without."
+    def pictures(folder):
+        found = (f for depth in ('*', '*/*') for f in folder.glob(depth)
+                 if f.suffix.lower() in IMG_EXTENSIONS)
+        return any(not any(_hidden(p) for p in f.relative_to(folder).parts) for f in found)
+    others = (root/d.name for d in os.scandir(root) if d.is_dir() and not _hidden(d.name))
+    left = sorted(str(f) for f in others if f.name not in parts.values() and pictures(f))
+    if not left: return ''
+    taken = 'is taken for a part' if len(parts) == 1 else 'are taken for parts'
+    return (f'{left[0]}{_more(len(left))}: left out with its pictures, since '
+            f'{"/ and ".join(parts.values())}/ {taken}, with classes inside')
 
 def _pair(root, ours, name, train, scored):
     "The list of a folder that has both splits, which must have the same classes."
@@ -240,12 +255,15 @@ def look_at_folder(
     for f in folders:
         if not classes[f]: raise ValueError(f'{f} has no folders: give it one for each class')
     splits = [_list_split(f, classes[f], walked) for f in folders]
-    if len(splits) == 2: return _pair(root, ours, name, *splits)
-    if name: return FolderList(root, None, splits[0], name)
-    seed = whole_number('split_seed', split_seed, 0)
-    written = cache_folder(root, cache)/f'split-{share:g}-{seed}.json'
-    pair = _split_list(root, splits[0], share, seed, written)
-    return FolderList(root, *pair, f'{share:.0%} of each class', written)
+    if len(splits) == 2: listed = _pair(root, ours, name, *splits)
+    elif name: listed = FolderList(root, None, splits[0], name)
+    else:
+        seed = whole_number('split_seed', split_seed, 0)
+        written = cache_folder(root, cache)/f'split-{share:g}-{seed}.json'
+        pair = _split_list(root, splits[0], share, seed, written)
+        listed = FolderList(root, *pair, f'{share:.0%} of each class', written)
+    if parts: listed.left_out = _left_out(root, parts)
+    return listed
 
 # %% ../nbs/10_folders.ipynb #cebee5e5
 def _grey(path):
@@ -282,6 +300,7 @@ def describe_folder(
              f'{listed.n_train:,} pictures to train on ({each("train")}), '
              f'{listed.n_scored:,} to score ({listed.name}: {each("scored")})']
     if strays: lines.append(f'no pictures by name: {strays[0]}{_more(len(strays))}{_kinds(strays)}')
+    if listed.left_out: lines.append(listed.left_out)
     if broken: lines += [f'{file}: {why}' for file, why in broken.items()]
     return '\n'.join(lines)
 
@@ -525,6 +544,7 @@ def _tell_list(listed, train):
     if strays := listed.strays:
         warnings.warn(f'{strays[0]}{_more(len(strays))}: no picture by its name{_kinds(strays)}, '
                       'skipped', stacklevel=3)
+    if listed.left_out: warnings.warn(listed.left_out, stacklevel=3)
     if not listed.written: return
     if train and not listed.n_train or not listed.n_scored:
         raise ValueError(f'{listed.name} of {listed.root} leaves {listed.n_train:,} to train on '

@@ -1037,6 +1037,38 @@ def test_a_class_may_be_named_as_a_part(tmp_path):
     (root/'notes').mkdir()
     assert F.look_at_folder(root).classes == ['a', 'b']
 
+def test_classes_beside_a_part_do_not_vanish_without_a_word(tmp_path, recwarn):
+    root = flat(tmp_path)
+    (root/'b').rename(root/'train')
+    for i, c in enumerate(('bus', 'bus', 'steam', 'steam')):
+        (root/'train'/c).mkdir(exist_ok=True)
+        (root/'train'/f'{i}.png').rename(root/'train'/c/f'{i}.png')
+    (root/'more'/'deeper').mkdir(parents=True)
+    (root/'a'/'1.png').rename(root/'more'/'deeper'/'1.png')
+    for name in ('notes', '.hidden', 'more/.hidden'): (root/name).mkdir()
+    noise(9, 9).save(root/'.hidden'/'x.png')
+    said = (f'{root/"a"} and 1 more: left out with its pictures, since train/ is taken for a part, '
+            'with classes inside')
+    listed = F.look_at_folder(root)
+    assert listed.classes == ['bus', 'steam'] and not recwarn.list
+    assert said in F.describe_folder(listed).splitlines()
+    for kw in (dict(), dict(train=False, valid_pct=1)):
+        recwarn.clear()
+        load(root, **kw)
+        assert [str(w.message) for w in recwarn.list if 'left out' in str(w.message)] == [said]
+
+def test_what_lies_beside_two_parts_is_named(tmp_path):
+    root = make(tmp_path/'r')
+    make(tmp_path/'s')
+    (tmp_path/'s'/'val').rename(root/'test')               # a part too, which val/ goes before
+    (root/'extra').mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        load(root)
+    noise(9, 9).save(root/'extra'/'x.JPG')
+    with pytest.warns(UserWarning, match='extra: left out .* train/ and val/ and test/ are taken'):
+        load(root)
+
 def test_names_in_any_encoding_are_written_down(tmp_path):
     root = flat(tmp_path)
     odd = os.fsencode(root/'a') + b'/Gr\xfcn.png'
