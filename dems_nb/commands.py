@@ -371,8 +371,8 @@ def evaluate_command(
         add('--skip_broken', action='store_true',
             help='leave out pictures that cannot be read (default: no)')
         add('--valid_pct', type=float,
-            help='of a folder without a part to score: the share of each class that is scored '
-                 '(default: as it was divided to train, else 0.2)')
+            help='of a folder without a part to score: the share of each class that is scored, '
+                 'if it was not divided to train; 1 scores all (default: 0.2)')
         add('--json', help='write the figures to this file (default: none)')
         args = parser.parse_args(argv)
         if not args.dataset and _notices_folder(args.data_path): args.dataset = 'folder'

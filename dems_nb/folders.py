@@ -10,6 +10,7 @@ __all__ = ['cache_folder', 'FolderList', 'look_at_folder', 'folder_channels', 'd
 import hashlib, json, math, numpy as np, os, re, shutil, stat, sys, torch, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.imports import IN_NOTEBOOK
@@ -104,63 +105,94 @@ def _part_of(labels, known, valid_pct, seed):
         quota[y[i]] -= 1
     return scored
 
-def _read_parts(written):
-    "{name of a picture: 'train' or 'scored'} as it was written down; empty if it was not."
-    if not written.is_file(): return {}
-    try:
-        parts = read_json(written)
-        known = {name: part for part, names in parts.items() for name in names}
-        if all(isinstance(name, str) for name in known): return known
-        raise ValueError
-    except (ValueError, TypeError):
-        raise ValueError(f'{written}, which says what pictures are scored, is damaged: '
-                         'mend or delete it') from None
+def _name(path, root):
+    "What a picture is called in a list: where it is in the folder, with / on every system."
+    return os.path.relpath(path, root).replace(os.sep, '/')
 
-def _split_list(root, split, valid_pct, seed, written):
-    "Divide a split in two, (train, scored), as `written` has it; names new to it come after."
-    labels = {os.path.relpath(f, root): i for i, fs in enumerate(split.files.values()) for f in fs}
-    scored = _part_of(labels, _read_parts(written), valid_pct, seed)
+def _split_list(root, split, valid_pct, seed, known):
+    "Divide a split in two, (train, scored), as it is `known`; names new to it come after."
+    labels = {_name(f, root): i for i, fs in enumerate(split.files.values()) for f in fs}
+    scored = _part_of(labels, known, valid_pct, seed)
     parts = _Split({c: [] for c in split.files}), _Split({c: [] for c in split.files})
     for c, paths in split.files.items():
         for f in paths:
-            part = parts[os.path.relpath(f, root) in scored]
+            part = parts[_name(f, root) in scored]
             part.files[c].append(f)
             part.real.add(os.path.realpath(f))
     parts[0].strays, parts[0].broken = split.strays, split.broken
     return parts
 
 # %% ../nbs/10_folders.ipynb #6dc3f0af
-def _write_down(root, train, scored, written):
-    "Keep which pictures are scored, of those that are gone as well."
-    known = _read_parts(written)
-    for name, split in (('train', train), ('scored', scored)):
-        known |= {os.path.relpath(f, root): name for fs in split.files.values() for f in fs}
-    parts = {part: sorted(n for n in known if known[n] == part) for part in ('train', 'scored')}
-    text = json.dumps(parts, indent=0)              # in ASCII, whatever the names are written in
-    if written.is_file() and written.read_text(encoding='utf-8') == text: return
-    written.parent.mkdir(parents=True, exist_ok=True)
-    part = written.with_name(f'.{written.name}.{os.getpid()}')
+def _read_parts(written):
+    "{name of a picture: 'train' or 'scored'} as it was written down; empty if it was not."
+    if not os.path.isfile(written): return {}
+    try:
+        parts = read_json(written)
+        known = {name: part for part in ('scored', 'train') for name in parts.get(part, ())}
+        return {n if '/' in n else n.replace('\\', '/'): p for n, p in known.items()}
+    except PermissionError: return {}
+    except (ValueError, TypeError):
+        raise ValueError(f'{written}, which says what pictures are scored, is damaged: '
+                         'mend or delete it') from None
+
+def _copies(root, written):
+    "Where a list of a folder's parts may lie: as it is written, and wherever else one is kept."
+    return list(dict.fromkeys(folder/written.name for folder in (written.parent, *_places(root))))
+
+def _known(root, written):
+    "The parts by all copies of a list; what was trained on by one of them is not scored."
+    known = {}
+    for file in _copies(root, written):
+        known |= {n: p for n, p in _read_parts(file).items() if known.get(n) != 'train'}
+    return known
+
+def _keep(file, text):
+    "Write a text, complete or not at all, if it is not there."
+    if file.is_file() and file.read_text(encoding='utf-8') == text: return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f'.{file.name}.{os.getpid()}')
     part.unlink(missing_ok=True)
     try:
         with open(part, 'x', encoding='utf-8') as f: f.write(text)
-        os.replace(part, written)
+        os.replace(part, file)
     finally: part.unlink(missing_ok=True)
 
+# %% ../nbs/10_folders.ipynb #6dc3f0b0
+def _write_down(root, train, scored, written):
+    "Keep which pictures are scored, of those that are gone as well, also where nobody has to ask."
+    known = _known(root, written)
+    for part, split in (('train', train), ('scored', scored)):
+        known |= {_name(f, root): part for fs in split.files.values() for f in fs}
+    parts = {part: sorted(n for n in known if known[n] == part) for part in ('train', 'scored')}
+    text = json.dumps(parts, indent=0)              # in ASCII, whatever the names are written in
+    _keep(written, text)
+    with suppress(OSError, RuntimeError): _keep(_unasked(root)/written.name, text)
+
 # %% ../nbs/10_folders.ipynb #c903f77e
+def _places(root, cache=None):
+    "Where a folder's cache may lie: beside the pictures, where it is asked for, in the user's."
+    root, asked = Path(root).resolve(), [cache, os.environ.get('DEMS_CACHE')]
+    name = f'{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}'
+    home = Path(os.path.expanduser(os.environ.get('XDG_CACHE_HOME') or '~/.cache'))/'dems_nb'
+    return [root/'.dems_cache', *(Path(a).expanduser()/name for a in asked if a), home/name]
+
+def _unasked(root):
+    "Where a folder's cache is if nobody says: beside the pictures, else in the user's folder."
+    own, *_, home = _places(root)
+    may = not own.is_symlink() and os.access(own if own.is_dir() else own.parent, os.W_OK)
+    return own if may else home.expanduser()
+
 def cache_folder(
     root, # the image folder
     cache=None, # a folder for the caches of all image folders
 ) -> Path: # made by whoever writes into it
     "Where decoded pictures are: `cache`, `$DEMS_CACHE`, `.dems_cache` in `root`, the user's cache."
-    root = Path(root).resolve()
-    chosen, own = cache or os.environ.get('DEMS_CACHE'), root/'.dems_cache'
-    if not chosen and own.is_symlink() and os.access(root, os.W_OK):
+    own, *asked, _ = _places(root, cache)
+    if asked: return asked[0]
+    if own.is_symlink() and os.access(own.parent, os.W_OK):
         raise ValueError(f'{own} is a link, through which nothing is written: '
                          'name the place with cache= or $DEMS_CACHE')
-    if not chosen and os.access(own if own.is_dir() else root, os.W_OK): return own
-    home = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
-    base = Path(chosen or home/'dems_nb').expanduser()
-    return base/f'{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}'
+    return _unasked(root)
 
 # %% ../nbs/10_folders.ipynb #968fdf29
 @dataclass
@@ -260,7 +292,7 @@ def look_at_folder(
     else:
         seed = whole_number('split_seed', split_seed, 0)
         written = cache_folder(root, cache)/f'split-{share:g}-{seed}.json'
-        pair = _split_list(root, splits[0], share, seed, written)
+        pair = _split_list(root, splits[0], share, seed, _known(root, written))
         listed = FolderList(root, *pair, f'{share:.0%} of each class', written)
     if parts: listed.left_out = _left_out(root, parts)
     return listed
@@ -524,17 +556,46 @@ def _tell_broken(broken, on_broken):
     else: raise ValueError(f'{many}; mend or delete them, or leave them out with on_broken="skip"')
 
 # %% ../nbs/10_folders.ipynb #21bc17f1
-def _split_as_trained(listed, seed, cache):
+def _ways(listed):
+    "How a folder was divided to train, [(share, seed)], by the names of the lists that are kept."
+    found = {f.stem for place in _copies(listed.root, listed.written)
+             for f in place.parent.glob('split-*.json')}
+    ways = [re.fullmatch(r'split-(\d+(?:\.\d+)?(?:e-\d+)?)-(\d+)', stem) for stem in sorted(found)]
+    return [(float(w[1]), int(w[2])) for w in ways if w and 0 < float(w[1]) <= 1]
+
+def _trained(listed, ways):
+    "The pictures of a list that were trained on in one of several ways, by name."
+    lists = [listed.written.with_name(f'split-{share:g}-{seed}.json') for share, seed in ways]
+    known = {n for file in lists for n, p in _known(listed.root, file).items() if p == 'train'}
+    return known & {_name(f, listed.root) for fs in listed.scored.files.values() for f in fs}
+
+def _split_as_trained(listed, valid_pct, seed, cache):
     "A list that is only scored, divided as it was for training, if that is written down."
     if not listed.written: return listed
-    ways = [re.fullmatch(r'split-(\d[\d.]*(?:e-\d+)?)-(\d+)', f.stem)
-            for f in sorted(listed.written.parent.glob('split-*.json'))]
-    ways = [(float(w[1]), int(w[2])) for w in ways if w and (not seed or int(w[2]) == seed)]
-    if len(ways) > 1:
-        shares = ' and '.join(f'{share:g} (seed {s})' for share, s in ways)
-        raise ValueError(f'{listed.root} has been divided to train in several ways: {shares} of '
+    root, ways = listed.root, _ways(listed)
+    if valid_pct == 1:
+        if seen := len(_trained(listed, ways)):
+            warnings.warn(f'valid_pct is 1: {seen:,} of the {listed.n_scored:,} pictures of {root} '
+                          'that are scored were trained on')
+        return listed
+    share = valid_pct and float(f'{valid_pct:g}')                   # as the list is named
+    asked = [w for w in ways if share in (None, w[0]) and (not seed or w[1] == seed)]
+    chosen = [w for w in asked if w == (share, seed)] or asked or ways
+    if len(chosen) > 1:
+        shares = ' and '.join(f'{share:g} (seed {s})' for share, s in chosen)
+        raise ValueError(f'{root} has been divided to train in several ways: {shares} of '
                          'each class was kept to score; say which with valid_pct= (and split_seed)')
-    return look_at_folder(listed.root, *ways[0], cache) if ways else listed
+    found = look_at_folder(root, *chosen[0], cache) if chosen else listed
+    known = _known(root, found.written)
+    if not any(_name(f, root) in known for s in found.splits.values()
+               for fs in s.files.values() for f in fs):
+        warnings.warn(f'no list says how {root} was divided to train, if it was: pictures that '
+                      'were trained on may be scored (of new ones valid_pct=1 scores all)')
+        return listed
+    if not asked:
+        warnings.warn(f'{root} was divided to train by {chosen[0][0]:g} (seed {chosen[0][1]}): '
+                      'the part that was kept then is scored')
+    return found
 
 # %% ../nbs/10_folders.ipynb #21bc17f2
 def _tell_list(listed, train):
@@ -580,7 +641,7 @@ def read_folder(
             raise ValueError(f'{name} is {value!r}: give {" or ".join(map(repr, known))}')
     workers = whole_number('workers', workers or min(16, os.cpu_count() or 1))
     listed = look_at_folder(root, valid_pct, split_seed, cache)
-    if not train and valid_pct is None: listed = _split_as_trained(listed, split_seed, cache)
+    if not train: listed = _split_as_trained(listed, valid_pct, split_seed, cache)
     _tell_list(listed, train)
     in_chans = in_chans or record.in_chans or folder_channels(listed)
     def get(which, layout, side):

@@ -1121,6 +1121,125 @@ def test_what_was_trained_on_is_not_scored(tmp_path, capsys):
     assert '0.05 (seed 3) and 0.2 (seed 0)' in str(e.value) and 'valid_pct=' in str(e.value)
     assert len(scored(split_seed=3)) == 4 and len(scored(valid_pct=.2)) == 16
 
+def contents(images): return {x.numpy().tobytes() for x in images.x}
+
+def divided(tmp_path, **kw):
+    "A folder that was divided to train as nobody would by default: (folder, what is scored)."
+    root = flat(tmp_path, 6, 6)
+    train, scored, *_ = load(root, valid_pct=.34, split_seed=3, **kw)
+    assert (len(train), len(scored)) == (8, 4)
+    return root, contents(scored)
+
+def read_only(monkeypatch, tmp_path):
+    "Nobody may write beside the pictures any more, but into a user's own cache folder."
+    may = os.access
+    monkeypatch.setattr(os, 'access', lambda p, mode: mode != os.W_OK and may(p, mode))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'home'))
+
+def test_a_division_is_found_by_who_does_not_name_the_cache(tmp_path, recwarn):
+    root, want = divided(tmp_path, cache=tmp_path/'fast')
+    assert contents(load(root, train=False)[1]) == want
+    assert contents(load(root, train=False, cache=tmp_path/'other')[1]) == want
+    assert contents(load(root, valid_pct=.34, split_seed=3, cache=tmp_path/'other')[1]) == want
+    assert not recwarn.list
+
+def test_a_division_is_found_by_who_may_not_write_there(tmp_path, monkeypatch, recwarn):
+    root, want = divided(tmp_path)
+    read_only(monkeypatch, tmp_path)
+    assert contents(load(root, train=False)[1]) == want
+    assert F.cache_folder(root).parent == tmp_path/'home'/'dems_nb' and not recwarn.list
+
+def test_a_division_of_pictures_that_nobody_may_write_beside(tmp_path, monkeypatch, recwarn):
+    read_only(monkeypatch, tmp_path)
+    root, want = divided(tmp_path, cache=tmp_path/'fast')
+    assert contents(load(root, train=False)[1]) == want and not (root/'.dems_cache').exists()
+    (tmp_path/'home').rename(tmp_path/'gone')               # nothing is found by cache= alone
+    assert contents(load(root, train=False, cache=tmp_path/'fast')[1]) == want
+    assert not recwarn.list
+    (tmp_path/'home').write_text('a file, no folder')       # and that copy is not needed
+    assert contents(load(root, valid_pct=.34, split_seed=3, cache=tmp_path/'fast')[1]) == want
+
+def test_a_division_moves_with_the_pictures(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setenv('DEMS_CACHE', str(tmp_path/'fast'))
+    root, want = divided(tmp_path)
+    root.rename(tmp_path/'moved')
+    assert contents(load(tmp_path/'moved', train=False)[1]) == want and not recwarn.list
+
+def test_a_division_of_before_is_found_in_the_cache_of_all(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setenv('DEMS_CACHE', str(tmp_path/'fast'))
+    root, want = divided(tmp_path)
+    away('.dems_cache')(root)                               # no copy was kept there once
+    assert contents(load(root, train=False, cache=tmp_path/'other')[1]) == want
+    assert not recwarn.list
+
+def test_a_division_is_read_on_every_system(tmp_path, recwarn):
+    root, want = divided(tmp_path)
+    (file,) = (root/'.dems_cache').glob('split-*.json')
+    parts = json.loads(file.read_text())
+    assert {n.count('/') for names in parts.values() for n in names} == {1}
+    windows = {part: [n.replace('/', '\\') for n in names] for part, names in parts.items()}
+    file.write_text(json.dumps(windows))
+    assert contents(load(root, train=False)[1]) == want and not recwarn.list
+    load(root, valid_pct=.34, split_seed=3)
+    assert json.loads(file.read_text()) == parts
+
+@pytest.mark.skipif(os.name == 'nt', reason='no such name can be there')
+def test_a_backslash_in_a_name_is_none_between_folders(tmp_path, recwarn):
+    root = flat(tmp_path, 6, 6)
+    for i, f in enumerate(sorted((root/'a').iterdir())): f.rename(root/'a'/f'x\\{i}.png')
+    _, scored, *_ = load(root, valid_pct=.34, split_seed=3)
+    assert contents(load(root, train=False)[1]) == contents(scored) and not recwarn.list
+
+def test_what_one_list_has_to_train_on_is_not_scored_by_another(tmp_path, monkeypatch):
+    root, want = divided(tmp_path)
+    (file,) = (root/'.dems_cache').glob('split-*.json')
+    parts = json.loads(file.read_text())
+    other = F.cache_folder(root, tmp_path/'fast')/file.name
+    other.parent.mkdir(parents=True)
+    was, now = parts['scored'].pop(0), parts['train'].pop(0)
+    other.write_text(json.dumps(dict(train=[*parts['train'], was], scored=[*parts['scored'], now])))
+    listed = F.look_at_folder(root, .34, 3, tmp_path/'fast')
+    assert {Path(f).relative_to(root).as_posix() for f in paths(listed, 'scored')} == {
+        *parts['scored']}
+
+@pytest.mark.parametrize('kw', [dict(valid_pct=.5), dict(valid_pct=.5, split_seed=7),
+                                dict(split_seed=7)])
+def test_the_part_of_the_training_is_scored_whatever_is_asked_for(kw, tmp_path):
+    root, want = divided(tmp_path)
+    with pytest.warns(UserWarning, match=r'was divided to train by 0.34 \(seed 3\): the part') as w:
+        assert contents(load(root, train=False, **kw)[1]) == want
+    assert len(w) == 1
+    load(root)                                              # now in two ways, of which none fits
+    with pytest.raises(ValueError, match='several ways: 0.2 .seed 0. and 0.34 .seed 3. of each'):
+        load(root, train=False, **kw)
+
+def test_a_share_that_has_no_short_name_is_known_again(tmp_path, recwarn):
+    root = flat(tmp_path, 6, 6)
+    want = contents(load(root, valid_pct=1/3)[1])
+    assert contents(load(root, train=False, valid_pct=1/3)[1]) == want and not recwarn.list
+
+def test_all_are_scored_if_asked_and_those_trained_on_are_counted(tmp_path):
+    root, _ = divided(tmp_path)
+    with pytest.warns(UserWarning, match=f'8 of the 12 pictures of {root} that are scored were t'):
+        assert len(load(root, train=False, valid_pct=1)[1]) == 12
+
+def test_who_scores_a_folder_without_a_list_is_warned(tmp_path, recwarn):
+    def told(): return [m for w in recwarn.list if 'no list says' in (m := str(w.message))]
+    root = flat(tmp_path, 6, 6)
+    load(root, train=False, valid_pct=1)
+    assert not told()
+    assert len(load(root, train=False)[1]) == 2 and len(told()) == 1
+    assert 'if it was: pictures that were trained on may be scored' in told()[0]
+    recwarn.clear()
+    load(root)
+    load(root, train=False)
+    load(make(tmp_path/'r'), train=False)
+    load(make(tmp_path/'s', train=()), train=False)
+    assert not recwarn.list
+    for c in 'ab': (root/c).rename(root/f'{c}{c}')          # a list of other pictures is none
+    load(root, train=False)
+    assert len(told()) == 1
+
 def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
     root = make(tmp_path/'r')
     (root/'train'/'a'/'deep').mkdir()
