@@ -598,6 +598,18 @@ def _split_as_trained(listed, valid_pct, seed, cache):
     return found
 
 # %% ../nbs/10_folders.ipynb #21bc17f2
+def _tell_classes(listed, train):
+    "Say what class of a folder that was divided has nothing to score; refuse one without training."
+    learnt, scored = (listed.counts[which] for which in ('train', 'scored'))
+    if train and (none := [c for c, n in learnt.items() if not n]):
+        raise ValueError(f'class {none[0]!r}{_more(len(none))} of {listed.root} has no picture to '
+                         f'train on: what it has, {scored[none[0]]:,}, is kept to score, as '
+                         f'{listed.written.name} says; add some')
+    if none := [c for c, n in scored.items() if not n and learnt[c] > 1]:
+        warnings.warn(f'class {none[0]!r}{_more(len(none))} of {listed.root} has no picture to '
+                      f'score: all that it has, {learnt[none[0]]:,}, were kept to train on',
+                      stacklevel=4)
+
 def _tell_list(listed, train):
     "Say what of a list a user should know; raise `ValueError` if it cannot be trained on."
     if train and not listed.train:
@@ -610,6 +622,7 @@ def _tell_list(listed, train):
     if train and not listed.n_train or not listed.n_scored:
         raise ValueError(f'{listed.name} of {listed.root} leaves {listed.n_train:,} to train on '
                          f'and {listed.n_scored:,} to score: give another valid_pct')
+    _tell_classes(listed, train)
     if train: _write_down(listed.root, listed.train, listed.scored, listed.written)
     print(f'{listed.root} has no val/: {listed.name}, {listed.n_scored:,} of '
           f'{listed.n_train + listed.n_scored:,} pictures, is kept to score')

@@ -1240,6 +1240,37 @@ def test_who_scores_a_folder_without_a_list_is_warned(tmp_path, recwarn):
     load(root, train=False)
     assert len(told()) == 1
 
+def without(root, which, c):
+    "Delete the pictures of a class that are to train on, or to score: how many."
+    files = F.look_at_folder(root)
+    files = getattr(files, which).files[c]
+    for f in files: os.remove(f)
+    return len(files)
+
+def test_a_class_with_nothing_left_to_train_on_is_refused(tmp_path):
+    root = flat(tmp_path, 5, 5)
+    load(root)
+    assert without(root, 'train', 'a') == 4
+    with pytest.raises(ValueError) as e: load(root)
+    assert f"class 'a' of {root} has no picture to train on: what it has, 1, is kept" in str(e.value)
+    assert load(root, train=False)[1].y.tolist() == [0, 1]   # which is no reason not to score
+    noise(9, 9, 300).save(root/'a'/'new.png')
+    assert load(root)[0].y.bincount().tolist() == [1, 4]
+
+def test_a_class_with_nothing_left_to_score_is_named(tmp_path):
+    root = flat(tmp_path, 5, 5)
+    train = contents(load(root)[0])
+    assert without(root, 'scored', 'a') == 1
+    for kw in (dict(), dict(train=False)):
+        with pytest.warns(UserWarning, match=f"class 'a' of {root} has no picture to score: all") as w:
+            scored = load(root, **kw)[1]
+        assert len(w) == 1 and scored.y.tolist() == [1] and not contents(scored) & train
+    noise(9, 9, 300).save(root/'a'/'new.png')               # it takes the place
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        scored = load(root)[1]
+    assert scored.y.tolist() == [0, 1] and not contents(scored) & train
+
 def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
     root = make(tmp_path/'r')
     (root/'train'/'a'/'deep').mkdir()
