@@ -486,18 +486,39 @@ def _fill(f, root, key, split, workers, what):
     os.fsync(f.fileno())
 
 # %% ../nbs/10_folders.ipynb #bed45d6f
-def _write_cache(path, root, key, split, workers, what):
-    "Decode one split into a cache file, complete or not at all."
+def _cache_files(folder, kind):
+    "All caches of a kind, {file: number}; of those made from the same the last has the highest."
+    form = re.compile(rf'{kind}(?:-[0-9a-f]{{8}}(?:-(\d+))?)?\.safetensors')
+    found = {f: form.fullmatch(f.name) for f in folder.glob(f'{kind}*')}
+    return {f: int(m[1] or 0) for f, m in found.items() if m}
+
+def _of_key(files, kind, key):
+    "Of caches of a kind those that are named by a few digits of a key, and how they are named."
+    name = f'{kind}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]}'
+    return {f: number for f, number in files.items() if f.name.startswith(name)}, name
+
+def _find_cache(folder, kind, key):
+    "(mapped Images, {broken file: why}, metadata, path) of the last cache that fits; or None."
+    files = _of_key(_cache_files(folder, kind), kind, key)[0]
+    for path in sorted(files, key=files.get, reverse=True):
+        if found := _read_cache(path, key): return *found, path
+
+def _write_cache(folder, kind, root, key, split, workers, what):
+    "Decode one split into a cache file, complete or not at all, in place of those of its kind."
     need = sum(map(len, split.files.values()))*int(key['in_chans'])*int(key['side'])**2
-    free = shutil.disk_usage(path.parent).free
+    free = shutil.disk_usage(folder).free
     if free < need:
-        raise OSError(f'{what} takes {need:,} bytes and {path.parent} has {free:,} left: '
+        raise OSError(f'{what} takes {need:,} bytes and {folder} has {free:,} left: '
                       'make room, or name another folder with cache= or $DEMS_CACHE')
-    part = path.with_name(path.name + '.part')
+    part = folder/f'{kind}.safetensors.part'
     part.unlink(missing_ok=True)
     try:
         with open(part, 'xb') as f: _fill(f, root, key, split, workers, what)   # x: through no link
-        os.replace(part, path)
+        for file in (old := _cache_files(folder, kind)):
+            with suppress(OSError): file.unlink()           # Windows keeps those that are mapped
+        left, name = _of_key({f: i for f, i in old.items() if os.path.lexists(f)}, kind, key)
+        number = f'-{max(left.values()) + 1}' if left else ''
+        os.replace(part, folder/f'{name}{number}.safetensors')
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -526,20 +547,20 @@ def _mended(broken, root, in_chans):
 def _decoded(listed, which, layout, side, in_chans, cache, workers, on_broken, check):
     "The pictures of one split in one form, from the cache, which is made if it does not fit."
     root, split = listed.root, getattr(listed, which)
-    name = f'{which}-{layout}-{side}' + ('-grey' if in_chans == 1 else '')
-    path = cache_folder(root, cache)/f'{name}.safetensors'
+    kind = f'{which}-{layout}-{side}' + ('-grey' if in_chans == 1 else '')
+    folder = cache_folder(root, cache)
     key, what = _cache_key(root, split, layout, side, in_chans), f'decoding {which}'
-    found, wrong = _read_cache(path, key), None
+    found, wrong = _find_cache(folder, kind, key), None
     if found:
         wrong = check and _differs(found[2], found[0], split, found[1], root)
-        if wrong: warnings.warn(f'{path}: {wrong}; decoded again')
+        if wrong: warnings.warn(f'{found[3]}: {wrong}; decoded again')
         if wrong := wrong or _mended(found[1], root, in_chans): found = None   # let go of the file
     if not found:
-        with locked(path.with_suffix('.lock')):             # one process decodes, the others wait
-            if not wrong: found = _read_cache(path, key)
-            if not found: _write_cache(path, root, key, split, workers, what)
-            found = found or _read_cache(path, key)
-    images, broken, _ = found
+        with locked(folder/f'{kind}.lock'):                 # one process decodes, the others wait
+            if not wrong: found = _find_cache(folder, kind, key)
+            if not found: _write_cache(folder, kind, root, key, split, workers, what)
+            found = found or _find_cache(folder, kind, key)
+    images, broken, *_ = found
     _tell_broken({**split.broken, **{str(root/f): why for f, why in broken.items()}}, on_broken)
     there = set(images.y.tolist())
     if missing := [c for i, c in enumerate(split.files) if split.files[c] and i not in there]:

@@ -322,7 +322,7 @@ def test_a_second_load_decodes_nothing(tmp_path, monkeypatch):
         no_decoding(m)
         two = load(root, crop=True)
     assert all(D.dataset_checksum(one[i]) == D.dataset_checksum(two[i]) for i in (0, 1))
-    assert [f.name for f in caches(root)] == [
+    assert [re.sub('-[0-9a-f]{8}', '', f.name) for f in caches(root)] == [
         'scored-middle-16.safetensors',
         'train-canvas-24.safetensors',
     ]
@@ -385,6 +385,55 @@ def test_a_spoiled_cache_is_made_anew(spoil, tmp_path):
     assert spoil(good) != good
     file.write_bytes(spoil(good))
     assert torch.equal(load(root)[0].x, want) and file.read_bytes() == good
+
+@contextmanager
+def as_on_windows(held):
+    "Files that are mapped can be read, but neither deleted nor replaced."
+    unlink, replace = Path.unlink, os.replace
+    def refuse(path):
+        if Path(path) in held: raise PermissionError(errno.EACCES, 'in use', str(path))
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(Path, 'unlink', lambda f, missing_ok=False: refuse(f) or unlink(f, missing_ok))
+        m.setattr(os, 'replace', lambda old, new: refuse(new) or replace(old, new))
+        yield
+
+def test_a_cache_is_made_anew_while_an_older_one_is_mapped(tmp_path):
+    root = make(tmp_path/'r')
+    first = load(root)[0]
+    was, held = first.x.clone(), set(caches(root))
+    noise(20, 14, 90).save(root/'train'/'a'/'0.png')
+    with as_on_windows(held): second = load(root)[0]
+    assert torch.equal(first.x, was) and len(caches(root)) == 3
+    fresh = load(root, cache=tmp_path/'elsewhere')[0]
+    assert torch.equal(second.x, fresh.x) and not torch.equal(second.x, was)
+    (file,) = set(caches(root)) - held
+    for copies in (4, 5):                                   # made from the same, but rotten
+        good = file.read_bytes()
+        with open(file, 'r+b') as f:
+            n = int.from_bytes(f.read(8), 'little')
+            f.seek(8 + n)
+            f.write(bytes([good[8 + n] ^ 1]))
+        held = set(caches(root))
+        with as_on_windows(held), pytest.warns(UserWarning, match='not those that were written'):
+            third = load(root, check=True)[0]
+        with as_on_windows(held): fourth = load(root, check=True)[0]
+        assert torch.equal(third.x, fresh.x) and torch.equal(fourth.x, fresh.x)
+        assert len(caches(root)) == copies
+        (file,) = set(caches(root)) - held
+    noise(20, 14, 91).save(root/'train'/'a'/'0.png')
+    load(root)
+    assert len(caches(root)) == 2                           # nobody holds them any more
+
+def test_caches_of_other_kinds_stay_and_those_of_before_go(tmp_path):
+    root = make(tmp_path/'r')
+    others = [f'train-square-16{end}.safetensors' for end in ('-grey-01234567', '0', '-notes')]
+    (root/'.dems_cache').mkdir()
+    for name in ('train-square-16.safetensors', 'train-square-16-01234567.safetensors', *others):
+        (root/'.dems_cache'/name).write_bytes(b'x')
+    load(root)
+    names = [f.name for f in caches(root) if f.name.startswith('train')]
+    assert {*others} < {*names} and len(names) == 4
+    assert not {'train-square-16.safetensors', 'train-square-16-01234567.safetensors'} & {*names}
 
 def test_other_sides_have_files_of_their_own(tmp_path):
     root = make(tmp_path/'r')
@@ -690,6 +739,10 @@ def test_nothing_is_written_through_links_in_a_cache(tmp_path):
         (cache / name).symlink_to(precious)
     assert len(load(root)[0]) == 5 and precious.read_text() == 'kept'
     assert not (cache/'train-square-16.safetensors').is_symlink()
+    (file,) = cache.glob('train-*.safetensors')
+    file.unlink()
+    file.symlink_to(precious)
+    assert len(load(root)[0]) == 5 and precious.read_text() == 'kept' and not file.is_symlink()
 
 def test_a_cache_that_is_a_link_is_refused(tmp_path):
     root = make(tmp_path/'r')
@@ -1103,7 +1156,7 @@ def test_a_cache_that_another_replaces_is_read_while_it_is_held(tmp_path, monkey
     def locked(path):
         path.parent.mkdir(exist_ok=True)
         yield
-        path.with_suffix('.safetensors').unlink()                    # at once, by somebody else
+        for f in path.parent.glob(f'{path.stem}-*.safetensors'): f.unlink()     # at once, by others
     monkeypatch.setattr(F, 'locked', locked)
     assert len(load(root)[0]) == 5
 

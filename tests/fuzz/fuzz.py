@@ -238,7 +238,7 @@ kinds = dict(
     plan=('cut/timebox.json', read_plan, (forge_json,)),
     images=('idx/train-images-idx3-ubyte.gz', read_idx, (forge_gz,)),
     labels=('idx/t10k-labels-idx1-ubyte.gz', read_idx, (forge_gz,)),
-    cache=('photos/.dems_cache/train-square-16.safetensors', read_cache, (forge_head,)),
+    cache=('photos/.dems_cache/train-square-16-*.safetensors', read_cache, (forge_head,)),
     parts=('photos/.dems_cache/split-0.2-0.json', read_cache, (forge_json,)),
     png=('photos/cat/0.png', read_photo, (forge_png,)),
     **{ext: (f'photos/dog/{i}.{ext}', read_photo, ()) for i, ext in
@@ -254,6 +254,11 @@ def judge(error, path):
     if own and kind and named and '\n' not in text and len(text) < 2000: return None
     return f'{type(error).__name__}: {text[:200]!r} from {frames[-1].filename}:{frames[-1].lineno}'
 
+def copied(home, name):
+    "The file of a kind in a copy of its folder."
+    (path,) = home.glob('/'.join(Path(name).parts[1:]))
+    return path
+
 def try_one(base, seed, index, kind=None):
     "Damage one file and read it: (its kind, forged?, what came of it, seconds, bytes, why)."
     rng = random.Random(f'{seed} {index}')
@@ -264,7 +269,7 @@ def try_one(base, seed, index, kind=None):
     with tempfile.TemporaryDirectory(dir=base.parent) as folder:
         home = Path(folder)/'copy'
         shutil.copytree(base/Path(name).parts[0], home)
-        path = home.joinpath(*Path(name).parts[1:])
+        path = copied(home, name)
         data = path.read_bytes()
         try: data = change(data, rng)
         except (OverflowError, RuntimeError, IndexError): data = flip(data, rng)
@@ -292,7 +297,7 @@ def work(pipe, base, seed):
         with tempfile.TemporaryDirectory(dir=base.parent) as folder:
             home = Path(folder)/'copy'
             shutil.copytree(base/Path(name).parts[0], home)
-            read(home.joinpath(*Path(name).parts[1:]))
+            read(copied(home, name))
     pipe.send(None)
     while (index := pipe.recv()) is not None: pipe.send(try_one(base, seed, *index))
 
