@@ -17,9 +17,9 @@ from fastcore.imports import IN_NOTEBOOK
 from fastprogress.fastprogress import progress_bar
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from .trust import read_json, whole_number
-from .datasets import (class_quota, dataset_facts, list_datasets, locked, open_image,
-                              to_middle, to_square)
+from .trust import name_arguments, read_json, whole_number
+from .datasets import (DataSet, class_quota, dataset_facts, list_datasets, locked,
+                              open_image, to_middle, to_square)
 from .data import Images, Splits
 
 # %% ../nbs/10_folders.ipynb #7b169893
@@ -184,7 +184,7 @@ def _unasked(root):
 
 def cache_folder(
     root, # the image folder
-    cache=None, # a folder for the caches of all image folders
+    cache:os.PathLike=None, # a folder for the caches of all image folders
 ) -> Path: # made by whoever writes into it
     "Where decoded pictures are: `cache`, `$DEMS_CACHE`, `.dems_cache` in `root`, the user's cache."
     own, *asked, _ = _places(root, cache)
@@ -266,7 +266,7 @@ def look_at_folder(
     root, # the folder
     valid_pct:float=None, # without a part to score: the share of each class; by default a fifth
     split_seed:int=0, # of that choice
-    cache=None, # where that choice is written down, see `cache_folder`
+    cache:os.PathLike=None, # where that choice is written down, see `cache_folder`
 ) -> FolderList: # classes, counts, what is no picture
     "List a folder of pictures, decoding none. Raises `ValueError` or `OSError` for what cannot be."
     if root is None: raise ValueError('an image folder needs root=, the folder with the pictures')
@@ -629,7 +629,7 @@ def _tell_classes(listed, train):
     if none := [c for c, n in scored.items() if not n and learnt[c] > 1]:
         warnings.warn(f'class {none[0]!r}{_more(len(none))} of {listed.root} has no picture to '
                       f'score: all that it has, {learnt[none[0]]:,}, were kept to train on',
-                      stacklevel=4)
+                      stacklevel=5)
 
 def _tell_list(listed, train):
     "Say what of a list a user should know; raise `ValueError` if it cannot be trained on."
@@ -637,8 +637,8 @@ def _tell_list(listed, train):
         raise ValueError(f'{listed.root} has {listed.name}/ and nothing to train on: add train/')
     if strays := listed.strays:
         warnings.warn(f'{strays[0]}{_more(len(strays))}: no picture by its name{_kinds(strays)}, '
-                      'skipped', stacklevel=3)
-    if listed.left_out: warnings.warn(listed.left_out, stacklevel=3)
+                      'skipped', stacklevel=4)
+    if listed.left_out: warnings.warn(listed.left_out, stacklevel=4)
     if not listed.written: return
     if train and not listed.n_train or not listed.n_scored:
         raise ValueError(f'{listed.name} of {listed.root} leaves {listed.n_train:,} to train on '
@@ -651,13 +651,13 @@ def _tell_list(listed, train):
 # %% ../nbs/10_folders.ipynb #f539ea1d
 def read_folder(
     root, # the folder: with train/ and val/ (valid/, validation/, test/), or with the class folders
-    record=None, # facts of the data set, see `dataset_facts`; by default those of 'folder'
+    record:DataSet=None, # facts of the data set, see `dataset_facts`; by default those of 'folder'
     image_size:int=256, # side of the pictures the model gets, pixels
     crop:bool=False, # training pictures on canvases, from which the augmentation crops
     train:bool=True, # read the training pictures; False: only those that are scored
     canvas:int=None, # side of the canvases, pixels; by default 320, or 5/4 of a larger image_size
     on_broken:str='error', # 'error' names files that cannot be read, 'skip' leaves them out
-    cache=None, # where decoded pictures are kept, see `cache_folder`
+    cache:os.PathLike=None, # where decoded pictures are kept, see `cache_folder`
     workers:int=None, # threads that decode; by default one a core, at most 16
     in_chans:int=None, # 1 for grey, 3 for colour; by default grey if all pictures are
     fit:str=None, # how pictures are scored, 'whole' or 'middle'; by default as they are trained on
@@ -688,3 +688,6 @@ def read_folder(
     test = get('scored', scored, side)
     return Splits(pictures if train else test[:0], test, tuple(listed.classes), fit,
                   as_scored=lambda: get('train', scored, side))
+
+# %% ../nbs/10_folders.ipynb #5d3c81a7
+name_arguments(globals())

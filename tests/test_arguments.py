@@ -4,12 +4,13 @@ import contextlib, io, itertools, json, math, numpy as np, os, pytest, random, r
 import sys, tempfile, torch, traceback, warnings
 from collections import Counter
 from pathlib import Path
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import matplotlib.pyplot as plt
-from dems_nb import (augment as A, classifier as C, data as D, figures as F, interaction as I,
-                     layout as Y, learner as L, model as M, results as S, tokenizer as T,
-                     visualize as V, weights as W)
+from dems_nb import (augment as A, classifier as C, data as D, figures as F, folders as P,
+                     interaction as I, layout as Y, learner as L, model as M, results as S,
+                     tokenizer as T, visualize as V, weights as W)
 
 wrong = [None, 'x', -1, 1.5, math.nan, np.float64(1.5), [], {}, b'x', np.arange(2.), torch.zeros(2),
          object(), abs]
@@ -33,6 +34,11 @@ def right(folder):
         'study', 'stage', 'variant')}))
     (folder/'row.json').write_text(json.dumps(entry))
     (folder/'none').mkdir()
+    for i in range(8):
+        to = folder/'photos'/'ab'[i % 2]/f'{i}.png'
+        to.parent.mkdir(parents=True, exist_ok=True)
+        (picture := Image.fromarray(data.x[i, 0].numpy())).save(to)
+    photos, listed = dict(root=folder/'photos'), P.look_at_folder(folder/'photos')
     learn = L.make_learner(recipe, dls, path=folder)
     evaluation = S.Evaluation(y, y, 1.)
     batch, generator = dict(batch=2), dict(generator=g)
@@ -134,6 +140,13 @@ def right(folder):
         S.frame: dict(rows=[]), S.mean_interval: dict(values=[1., 2.]),
         S.paired: dict(a=[row], b=[row]), S.say_difference: dict(mean=1., half=1., seeds=2),
         S.paper_table: dict(rows=[]), S.percentages: dict(text='1.5 %'),
+        P.cache_folder: dict(**photos, cache=None), P.has_image_folders: photos,
+        P.look_at_folder: dict(**photos, valid_pct=.5, split_seed=0, cache=None),
+        P.folder_channels: dict(listed=listed), P.describe_folder: dict(listed=listed),
+        P.to_canvas: dict(im=picture, side=8),
+        P.read_folder: dict(**photos, record=None, image_size=8, crop=False, train=True, canvas=8,
+                            on_broken='error', cache=None, workers=1, in_chans=1, fit='whole',
+                            valid_pct=.5, split_seed=0, check=False),
         C.Classifier: dict(model=model, classes=None, picture='tensor', device='cpu'),
         C.load_classifier: dict(source=folder/'m.safetensors', device='cpu', classes=None,
                                 picture='tensor')}

@@ -1053,6 +1053,16 @@ def test_bad_options(name, wrong, tmp_path):
     with pytest.raises((ValueError, TypeError), match=f'{name} is {wrong!r}: give'):
         load(make(tmp_path / 'r'), **{name: wrong})
 
+@pytest.mark.parametrize('wrong, said', [
+    (dict(valid_pct='0.2'), "valid_pct is '0.2': give a number"),
+    (dict(split_seed='x'), "split_seed is 'x': give a whole number"),
+    (dict(cache=3), 'cache is 3: give a path')])
+def test_a_wrong_argument_is_named(wrong, said, tmp_path):
+    for f in (F.read_folder, F.look_at_folder):
+        with pytest.raises(ValueError) as e: f(flat(tmp_path, name=f.__name__), **wrong)
+        assert said in str(e.value)
+    with pytest.raises(ValueError, match='root is 3: give a path'): F.cache_folder(3)
+
 # what folders do to those who trust them
 
 @pytest.mark.parametrize('flat_one', [False, True])
