@@ -18,7 +18,7 @@ from fastprogress.fastprogress import progress_bar
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from .trust import name_arguments, read_json, whole_number
-from .datasets import (DataSet, class_quota, dataset_facts, list_datasets, locked,
+from .datasets import (DataSet, _formats, class_quota, dataset_facts, list_datasets, locked,
                               open_image, to_middle, to_square)
 from .data import Images, Splits
 
@@ -301,7 +301,8 @@ def look_at_folder(
 def _grey(path):
     "Is a picture stored without colour? Only its head is read. None if it cannot be read."
     try:
-        with Image.open(path) as im: return im.mode.startswith('I') or im.mode in ('1', 'L', 'LA')
+        with Image.open(path, formats=_formats()) as im:
+            return im.mode.startswith('I') or im.mode in ('1', 'L', 'LA')
     except Exception: return None
 
 def folder_channels(
