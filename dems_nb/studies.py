@@ -29,7 +29,7 @@ from .learner import Recipe, chosen_precision, make_learner, recipe_dls
 from .run import environment, run_result, train
 from .results import (_as_named, difference_text, enter_run, frame, mean_text, paired,
                              paired_change, read_ledger, read_row, say_difference)
-from .commands import _command, _device
+from .commands import _command, _device, _escape
 
 # %% ../nbs/18_studies.ipynb #92e8c9bb
 @dataclass
@@ -756,6 +756,7 @@ def main(
     def go(argv):
         return bool(run_study(a.study, a.out, a.processes, a.threads, a.data_path, say, a.runs,
                               **changes))
+    if argv is None: _escape()
     old = signal.signal(signal.SIGTERM, stop)
     try: return _command(go, 'dems_study', argv or [])
     finally: signal.signal(signal.SIGTERM, old)
@@ -864,6 +865,7 @@ def timebox_main(
                                                   'the best there is)')
     p.add_argument('--ledger', help='enter the finished run into the ledger in this folder '
                                     '(default: do not)')
+    if argv is None: _escape()
     a = p.parse_args(argv)
     if not 0 < a.minutes < 1e6: p.error(f'--minutes is {a.minutes}: give minutes above 0')
     def go(argv):

@@ -1,5 +1,5 @@
 "The commands as a shell sees them: exit status, and one line for a mistake."
-import io, json, pytest, shell, sys
+import io, json, pytest, shell, shutil, sys
 
 def script(name, *flags, cwd, fresh=False):
     "A console script, as setuptools writes it: what the function returns is the exit status."
@@ -191,18 +191,19 @@ def test_a_folder_in_letters_that_the_terminal_lacks(command, tmp_path):
     if command == 'finetune': assert done.returncode == 0, done.stderr
     else: assert 'the weights are for 10 classes' in done.stderr, done.stderr
 
-@pytest.mark.parametrize('command', ['doctor', 'reproduce', 'demo'])
+@pytest.mark.parametrize('command', ['doctor', 'reproduce', 'demo', 'study'])
 def test_other_commands_write_letters_that_the_terminal_lacks(command, tmp_path):
     "Under their own names, as `dems_doctor`."
-    where = dict(doctor='commands', reproduce='released', demo='demo')[command]
-    (tmp_path/'фото').mkdir()
+    where = dict(doctor='commands', reproduce='released', demo='demo', study='studies')[command]
+    shutil.copytree(shell.root/'results/ledger/cifar10', tmp_path/'фото/cifar10')
     (tmp_path/'фото/dems_tiny-cifar10.pth').write_bytes(b'none')
     flags = dict(doctor=['--data_path', 'фото'], reproduce=['dems_tiny/cifar10'],
-                 demo=['--out', 'фото'])[command]
-    quick = dict(doctor='import dems_nb.commands as C; C._one_step = lambda: []', reproduce='',
-                 demo='import dems_nb.demo as D; D.demo = lambda *args: D.pd.DataFrame()')[command]
+                 demo=['--out', 'фото'], study=['cifar10', '--out', 'фото'])[command]
+    quick = dict(doctor='import dems_nb.commands as C; C._one_step = lambda: []',
+                 demo='import dems_nb.demo as D; D.demo = lambda *args: D.pd.DataFrame()')
     name = 'doctor' if command == 'doctor' else 'main'
-    done = poor_script(where, name, *flags, cwd=tmp_path, before=quick, DEMS_ZOO='фото')
+    done = poor_script(where, name, *flags, cwd=tmp_path, before=quick.get(command, ''),
+                       DEMS_ZOO='фото')
     assert r'\u0444\u043e\u0442\u043e' in done.stdout, done.stderr
     assert 'codec' not in done.stdout + done.stderr, done.stderr
 

@@ -163,4 +163,5 @@ def test_the_glossary_is_linked_and_sorted_by_chapter():
         assert book.startswith(number)
         heads = [w.strip() for w in word.split(',')]
         text = '\n'.join(source(c) for c in cells(book.removesuffix('.ipynb'))).lower()
-        assert all(re.search(rf'\b{re.escape(h.lower())}s?\b', text) for h in heads), f'{book} does not use the word {word}'
+        used = [re.search(rf'\b{re.escape(h.lower())}s?\b', text) for h in heads]
+        assert all(used), f'{book} does not use the word {word}'
