@@ -598,7 +598,7 @@ def _split_as_trained(listed, valid_pct, seed, cache):
     if valid_pct == 1:
         if seen := len(_trained(listed, ways)):
             warnings.warn(f'valid_pct is 1: {seen:,} of the {listed.n_scored:,} pictures of {root} '
-                          'that are scored were trained on')
+                          'that are scored were trained on', stacklevel=4)
         return listed
     share = valid_pct and float(f'{valid_pct:g}')                   # as the list is named
     asked = [w for w in ways if share in (None, w[0]) and (not seed or w[1] == seed)]
@@ -612,11 +612,12 @@ def _split_as_trained(listed, valid_pct, seed, cache):
     if not any(_name(f, root) in known for s in found.splits.values()
                for fs in s.files.values() for f in fs):
         warnings.warn(f'no list says how {root} was divided to train, if it was: pictures that '
-                      'were trained on may be scored (of new ones valid_pct=1 scores all)')
+                      'were trained on may be scored (of new ones valid_pct=1 scores all)',
+                      stacklevel=4)
         return listed
     if not asked:
         warnings.warn(f'{root} was divided to train by {chosen[0][0]:g} (seed {chosen[0][1]}): '
-                      'the part that was kept then is scored')
+                      'the part that was kept then is scored', stacklevel=4)
     return found
 
 # %% ../nbs/10_folders.ipynb #21bc17f2
