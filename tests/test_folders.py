@@ -1283,7 +1283,7 @@ def test_a_share_that_has_no_short_name_is_known_again(tmp_path, recwarn):
 
 def test_all_are_scored_if_asked_and_those_trained_on_are_counted(tmp_path):
     root, _ = divided(tmp_path)
-    with pytest.warns(UserWarning, match=f'8 of the 12 pictures of {root} that are scored were t'):
+    with pytest.warns(UserWarning, match='8 of the 12 pictures of .* were trained on'):
         assert len(load(root, train=False, valid_pct=1)[1]) == 12
 
 def test_who_scores_a_folder_without_a_list_is_warned(tmp_path, recwarn):
@@ -1325,7 +1325,7 @@ def test_a_class_with_nothing_left_to_score_is_named(tmp_path):
     train = contents(load(root)[0])
     assert without(root, 'scored', 'a') == 1
     for kw in (dict(), dict(train=False)):
-        with pytest.warns(UserWarning, match=f"class 'a' of {root} has no picture to score") as w:
+        with pytest.warns(UserWarning, match="class 'a' of .* has no picture to score") as w:
             scored = load(root, **kw)[1]
         assert len(w) == 1 and scored.y.tolist() == [1] and not contents(scored) & train
     noise(9, 9, 300).save(root/'a'/'new.png')               # it takes the place
