@@ -133,7 +133,8 @@ class Battery:
         clock = B._clock(self.device)                           # on a CPU, that of the parts
         first = {k: B.seconds(s, device=self.device) for k, s in whole.items()}
         took = B.take_turns(whole, self.rounds, self.n, self.device, 2, clock)
-        return dict(first_step_s=first, images_per_s={k: B.spread(self.batch_size/t) for k, t in took.items()},
+        return dict(first_step_s=first,
+                    images_per_s={k: B.spread(self.batch_size/t) for k, t in took.items()},
                     augmentation={k: B.time_augmentation(s, self.rounds, self.n)
                                   for k, s in whole.items()},
                     parts=B.time_parts(whole['eager'], self.rounds, self.n))
