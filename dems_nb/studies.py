@@ -521,6 +521,8 @@ def say_budget(
     return said
 
 # %% ../nbs/18_studies.ipynb #9e24c8f3
+_budget_marks = dict(light='o', light_macs='v', paper='s', paper_macs='^', pos_noise='D')
+
 def _budget_progress(rows):
     "How many of the planned runs are there, by budget."
     kinds = [(m, kind) for m in models for name, kind in _budget_kinds.items()
@@ -534,6 +536,7 @@ def _budget_axis(ax, ylabel):
     ax.set_xticks([e*50_000 for e, _ in _budgets], [f'{e*50_000:,}' for e, _ in _budgets])
     ax.minorticks_off(); ax.grid(alpha=.3)
 
+# %% ../nbs/18_studies.ipynb #9e24c8f4
 def show_budget(
     rows:list, # of the ledger; those of the study 'budget' are drawn
     ax=None, # matplotlib's axes to draw into; by default new ones
@@ -542,21 +545,25 @@ def show_budget(
     import matplotlib.pyplot as plt
     from dems_nb.figures import SCALE_COLORS
     if ax is None: ax = plt.subplots(figsize=(7, 4), layout='constrained')[1]
-    styles = dict(light=('o', ':'), light_macs=('v', ''), paper=('s', '-'), paper_macs=('^', ''))
-    runs = [r for r in rows if (r['study'], r['variant']) == ('budget', 'base')
-            and r['stage'] in styles]
+    lines = dict(light=':', paper='-')                       # the others have no budget in common
     for color, model, beside in zip(SCALE_COLORS, models, (.97, 1.03)):  # none hides another
-        for stage, (mark, line) in styles.items():
-            own = [r for r in runs if r['stage'] == stage and r['recipe']['model'] == model]
+        for name, mark in _budget_marks.items():
+            kind = dict(variant='base') | _budget_kinds[name]
+            own = [r for r in rows if r['study'] == 'budget' and r['recipe']['model'] == model
+                   and all(r[k] == v for k, v in kind.items())]
             if not own: continue
             seen = frame(own).groupby('images_seen').accuracy
             x, y = frame(own)[['images_seen', 'accuracy']].to_numpy().T
-            label = f'{model}, {_budget_names[stage]}'
+            label = f'{model}, {_budget_names[name]}'
             ax.plot(x*beside, y, mark, color=color, alpha=.7, label=label)
-            if line: ax.plot(seen.mean().index*beside, seen.mean(), line, color=color)
+            if name in lines: ax.plot(seen.mean().index*beside, seen.mean(), lines[name],
+                                      color=color)
     _budget_axis(ax, 'test accuracy, %')
     ax.set_title(_budget_progress(rows), fontsize=10)
-    if ax.lines: ax.legend(fontsize=9)
+    if ax.lines:
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - .25*(high - low))                             # room for the legend
+        ax.legend(fontsize=8, loc='lower right')
     return ax
 
 # %% ../nbs/18_studies.ipynb #b9d6c3e1
@@ -568,7 +575,6 @@ def show_budget_gap(
     import matplotlib.pyplot as plt
     from dems_nb.figures import SCALE_COLORS
     if ax is None: ax = plt.subplots(figsize=(7, 3), layout='constrained')[1]
-    marks = dict(light='o', light_macs='v', paper='s', paper_macs='^', pos_noise='D')
     ax.axhline(0, color='k', lw=1)
     for i, (name, kind) in enumerate(_budget_kinds.items()):
         gaps = [(e*50_000*1.05**(i - 2), *budget_gap(rows, e, **kind)) for e, _ in _budgets]
@@ -576,8 +582,8 @@ def show_budget_gap(
         if not gaps: continue
         color = SCALE_COLORS[2 + name.startswith('p')]
         x, y, half, seeds = zip(*gaps)
-        ax.errorbar(x, y, half, fmt=marks[name], color=color, capsize=3, label=_budget_names[name],
-                    mfc='w' if name.endswith('_macs') else color)
+        ax.errorbar(x, y, half, fmt=_budget_marks[name], color=color, capsize=3,
+                    label=_budget_names[name], mfc='w' if name.endswith('_macs') else color)
         for x, y, _, n in gaps:
             if n < 3: ax.annotate(f'{n} seed' + 's'*(n > 1), (x, y), (-6, 4), fontsize=8,
                                   ha='right', textcoords='offset points')

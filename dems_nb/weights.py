@@ -135,9 +135,9 @@ def save_model(
     meta.update(format='dems_nb', config=json.dumps(bare.config))
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f'dtype is {dtype}: give a floating-point type, such as torch.float16')
-    own = {k.replace('_orig_mod.', ''): v.detach().cpu() for k, v in bare.state_dict().items()}
-    tensors = {k: v.to(dtype or v.dtype).contiguous() for k, v in own.items()}
-    if large := [k for k, v in own.items() if v.isfinite().sum() > tensors[k].isfinite().sum()]:
+    whole = {k.replace('_orig_mod.', ''): v.detach().cpu() for k, v in bare.state_dict().items()}
+    tensors = {k: v.to(dtype or v.dtype).contiguous() for k, v in whole.items()}
+    if large := [k for k, v in whole.items() if v.isfinite().sum() > tensors[k].isfinite().sum()]:
         raise ValueError(f'{large[0]} has values that {dtype} cannot hold: save it wider')
     meta['sha256'] = digest(tensors, {k: v for k, v in meta.items() if k != 'sha256'})
     return write_atomic(path, _in_order(save(tensors, meta)))
